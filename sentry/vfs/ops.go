@@ -48,7 +48,7 @@ type Writer interface {
 // Seeker is an open file with an lseek of its own (directories, proc). Files
 // with ReaderAt or WriterAt seek without it.
 type Seeker interface {
-	Seek(cur, off int64, whence int32) (int64, error)
+	Lseek(cur, off int64, whence int32) (int64, error)
 }
 
 // DirReader lists a directory.
