@@ -1,0 +1,147 @@
+// Package hostdir shows a directory tree of the host, read-only.
+//
+// The guest's path walk is the sentry's: this package is asked for single names
+// in directories, and opens them by descriptor, without ever following a
+// symbolic link of the host or using a path that came from the guest. The
+// sentry's own rights on the host bound what can be read: EACCES comes through.
+//
+// # The exclusive rule
+//
+// The tree is taken to stand still while the sandbox runs, as an image does.
+// Names and attributes are cached for as long as vfs keeps the name. What was
+// replaced on the host is noticed when it is opened (its device and inode
+// number are compared): ESTALE, which makes vfs look again. The page cache of a
+// file is checked against its size and times at every open.
+//
+// # Descriptors
+//
+// A directory keeps an O_PATH descriptor in a bounded cache, and is opened anew
+// from its parent when it fell out. A regular file has one descriptor while it
+// is open, however many Files share it. Nothing else holds descriptors.
+//
+// # Special files
+//
+// Devices, sockets and FIFOs of the host can be looked at. Opening them is
+// vfs's business: devices are the sandbox's own. File systems that are windows
+// into the host's kernel (proc, sysfs, cgroup …) appear as empty directories.
+//
+// Lock order:
+//
+//	cachedFile.mu
+//	  pageCache.mu
+//	  handles.mu
+package hostdir
+
+import (
+	"fmt"
+	"sync"
+	"weak"
+
+	"golang.org/x/sys/unix"
+	"runsc-lite/hostcall"
+	"runsc-lite/sentry/fs/extent"
+	"runsc-lite/sentry/vfs"
+)
+
+// Options are how a tree is shown.
+type Options struct {
+	Memory extent.Memory
+	// CacheSize is how many bytes of files that nobody has open stay in
+	// memory; 0: 64 MiB.
+	CacheSize uint64
+	// Handles is how many directories are kept open; 0: 128.
+	Handles int
+}
+
+// FS is a host directory tree.
+type FS struct {
+	root    *node
+	handles handles
+	pages   pageCache
+	statfs  unix.Statfs_t
+
+	linkedMu sync.Mutex
+	linked   map[identity]weak.Pointer[node] // files with several names
+}
+
+// identity says which file of the host it is.
+type identity struct{ dev, ino uint64 }
+
+func identityOf(st *unix.Stat_t) identity { return identity{st.Dev, st.Ino} }
+
+// New opens the host directory at path, which is followed if it is a symbolic
+// link: it is the user's word, not the guest's.
+func New(path string, o Options) (*FS, error) {
+	fd, err := hostcall.OpenTree(path)
+	if err != nil {
+		return nil, fmt.Errorf("opening the directory %s: %w", path, err)
+	}
+	st, err := hostcall.StatAt(fd, "")
+	if err != nil {
+		hostcall.CloseFD(fd)
+		return nil, fmt.Errorf("stat of %s: %w", path, err)
+	}
+	fs := &FS{linked: make(map[identity]weak.Pointer[node])}
+	if fs.statfs, err = hostcall.Statfs(fd); err != nil {
+		hostcall.CloseFD(fd)
+		return nil, fmt.Errorf("statfs of %s: %w", path, err)
+	}
+	if o.Handles <= 0 {
+		o.Handles = 128
+	}
+	if o.CacheSize == 0 {
+		o.CacheSize = 64 << 20
+	}
+	fs.handles.limit = o.Handles
+	fs.pages = pageCache{mem: o.Memory, limit: o.CacheSize, files: make(map[identity]*cachedFile)}
+	root := &dirNode{node: node{fs: fs}}
+	root.stat = statOf(&st)
+	root.self = root
+	fs.root = &root.node
+	fs.handles.pinRoot(&root.node, fd)
+	return fs, nil
+}
+
+// Close gives the descriptors and the page cache back. The file system is not
+// mounted any more.
+func (fs *FS) Close() {
+	fs.handles.close()
+	fs.pages.close()
+}
+
+// Type implements vfs.FileSystem.
+func (fs *FS) Type() string { return "hostdir" }
+
+// Root implements vfs.FileSystem.
+func (fs *FS) Root() vfs.Inode { return fs.root.self }
+
+// Statfs implements vfs.FileSystem.
+func (fs *FS) Statfs() (unix.Statfs_t, error) { return fs.statfs, nil }
+
+// windows are file systems through which the host's kernel would be seen.
+var windows = [...]int64{
+	unix.PROC_SUPER_MAGIC, unix.SYSFS_MAGIC, unix.CGROUP_SUPER_MAGIC, unix.CGROUP2_SUPER_MAGIC,
+	unix.DEBUGFS_MAGIC, unix.TRACEFS_MAGIC, unix.DEVPTS_SUPER_MAGIC, unix.SECURITYFS_MAGIC,
+	unix.BPF_FS_MAGIC, unix.PSTOREFS_MAGIC, unix.EFIVARFS_MAGIC, unix.SELINUX_MAGIC, unix.BINFMTFS_MAGIC,
+}
+
+func isWindow(fd int) bool {
+	st, err := hostcall.Statfs(fd)
+	if err != nil {
+		return true
+	}
+	for _, m := range windows {
+		if st.Type == m {
+			return true
+		}
+	}
+	return false
+}
+
+func statOf(st *unix.Stat_t) vfs.Stat {
+	return vfs.Stat{
+		Dev: st.Dev, Ino: st.Ino, Mode: st.Mode, Nlink: uint32(st.Nlink), UID: st.Uid, GID: st.Gid,
+		Rdev: st.Rdev, Size: st.Size, Blksize: uint32(st.Blksize), Blocks: st.Blocks,
+		Atime: st.Atim, Mtime: st.Mtim, Ctime: st.Ctim,
+	}
+}
