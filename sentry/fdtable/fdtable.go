@@ -91,10 +91,10 @@ func (t *Table) Users() int { return int(t.refs.Load()) }
 
 // Get returns the file behind fd with a reference for the caller: nil if there
 // is none (EBADF).
-func (t *Table) Get(fd int32) *vfs.File {
+func (t *Table) Get(fd int) *vfs.File {
 	for {
 		slots := *t.slots.Load()
-		if uint32(fd) >= uint32(len(slots)) {
+		if uint(fd) >= uint(len(slots)) {
 			return nil
 		}
 		f := slots[fd].Load()
@@ -169,7 +169,7 @@ func (t *Table) drop(f *vfs.File) {
 // Install gives f the lowest free number from min on, below limit (the soft
 // RLIMIT_NOFILE), and takes over the caller's reference. EMFILE: none is free;
 // EINVAL: min is not below limit. The reference stays the caller's then.
-func (t *Table) Install(f *vfs.File, min int32, limit uint64, cloexec bool) (int32, error) {
+func (t *Table) Install(f *vfs.File, min int, limit uint64, cloexec bool) (int, error) {
 	limit = clamp(limit)
 	if min < 0 || uint64(min) >= limit {
 		if min == 0 {
@@ -179,42 +179,42 @@ func (t *Table) Install(f *vfs.File, min int32, limit uint64, cloexec bool) (int
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	fd := t.lowest(int(min))
+	fd := t.lowest(min)
 	if uint64(fd) >= limit {
 		return -1, unix.EMFILE
 	}
-	if int(min) <= t.first {
+	if min <= t.first {
 		t.first = fd + 1
 	}
 	t.grow(fd + 1)
 	t.put(fd, f, cloexec)
-	return int32(fd), nil
+	return fd, nil
 }
 
 func clamp(limit uint64) uint64 { return min(limit, MaxFDs) }
 
 // InstallPair installs two files as Install does, both or none (pipe(2),
 // socketpair(2)).
-func (t *Table) InstallPair(a, b *vfs.File, limit uint64, cloexec bool) (fds [2]int32, err error) {
+func (t *Table) InstallPair(a, b *vfs.File, limit uint64, cloexec bool) (fds [2]int, err error) {
 	limit = clamp(limit)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	x := t.lowest(0)
 	y := t.lowest(x + 1)
 	if uint64(x) >= limit || uint64(y) >= limit {
-		return [2]int32{-1, -1}, unix.EMFILE
+		return [2]int{-1, -1}, unix.EMFILE
 	}
 	t.first = y + 1
 	t.grow(y + 1)
 	t.put(x, a, cloexec)
 	t.put(y, b, cloexec)
-	return [2]int32{int32(x), int32(y)}, nil
+	return [2]int{x, y}, nil
 }
 
 // Dup2 makes newFD refer to oldFD's file, closing what it was (dup2(2)). With
 // equal numbers nothing happens. EBADF: oldFD is not open, or newFD is not
 // below limit.
-func (t *Table) Dup2(oldFD, newFD int32, limit uint64) error {
+func (t *Table) Dup2(oldFD, newFD int, limit uint64) error {
 	if oldFD == newFD {
 		f := t.Get(oldFD)
 		if f == nil {
@@ -227,14 +227,14 @@ func (t *Table) Dup2(oldFD, newFD int32, limit uint64) error {
 }
 
 // Dup3 is dup3(2): EINVAL for equal numbers.
-func (t *Table) Dup3(oldFD, newFD int32, limit uint64, cloexec bool) error {
+func (t *Table) Dup3(oldFD, newFD int, limit uint64, cloexec bool) error {
 	if oldFD == newFD {
 		return unix.EINVAL
 	}
 	return t.dup(oldFD, newFD, limit, cloexec)
 }
 
-func (t *Table) dup(oldFD, newFD int32, limit uint64, cloexec bool) error {
+func (t *Table) dup(oldFD, newFD int, limit uint64, cloexec bool) error {
 	if newFD < 0 || uint64(newFD) >= clamp(limit) {
 		return unix.EBADF
 	}
@@ -244,8 +244,8 @@ func (t *Table) dup(oldFD, newFD int32, limit uint64, cloexec bool) error {
 		t.mu.Unlock()
 		return unix.EBADF
 	}
-	t.grow(int(newFD) + 1)
-	old := t.put(int(newFD), f, cloexec)
+	t.grow(newFD + 1)
+	old := t.put(newFD, f, cloexec)
 	t.mu.Unlock()
 	if old != nil {
 		t.drop(old)
@@ -255,13 +255,13 @@ func (t *Table) dup(oldFD, newFD int32, limit uint64, cloexec bool) error {
 
 // InstallAt puts f at a number of the caller's choice, closing what was there,
 // and takes over the reference (the first process's descriptors).
-func (t *Table) InstallAt(fd int32, f *vfs.File, cloexec bool) error {
+func (t *Table) InstallAt(fd int, f *vfs.File, cloexec bool) error {
 	if fd < 0 || fd >= MaxFDs {
 		return unix.EBADF
 	}
 	t.mu.Lock()
-	t.grow(int(fd) + 1)
-	old := t.put(int(fd), f, cloexec)
+	t.grow(fd + 1)
+	old := t.put(fd, f, cloexec)
 	t.mu.Unlock()
 	if old != nil {
 		t.drop(old)
@@ -270,9 +270,9 @@ func (t *Table) InstallAt(fd int32, f *vfs.File, cloexec bool) error {
 }
 
 // Close closes fd: EBADF if it is not open.
-func (t *Table) Close(fd int32) error {
+func (t *Table) Close(fd int) error {
 	t.mu.Lock()
-	f := t.take(int(fd))
+	f := t.take(fd)
 	t.mu.Unlock()
 	if f == nil {
 		return unix.EBADF
@@ -331,7 +331,7 @@ func (t *Table) CloseOnExec() {
 func (t *Table) closeAll() { t.CloseRange(0, ^uint32(0), false) }
 
 // Cloexec returns whether exec closes fd: EBADF if it is not open.
-func (t *Table) Cloexec(fd int32) (bool, error) {
+func (t *Table) Cloexec(fd int) (bool, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if !t.open(fd) {
@@ -341,7 +341,7 @@ func (t *Table) Cloexec(fd int32) (bool, error) {
 }
 
 // SetCloexec changes whether exec closes fd: EBADF if it is not open.
-func (t *Table) SetCloexec(fd int32, on bool) error {
+func (t *Table) SetCloexec(fd int, on bool) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if !t.open(fd) {
@@ -355,8 +355,8 @@ func (t *Table) SetCloexec(fd int32, on bool) error {
 	return nil
 }
 
-func (t *Table) open(fd int32) bool {
-	return fd >= 0 && int(fd) < len(t.used)*64 && t.used[fd/64]>>(fd%64)&1 != 0
+func (t *Table) open(fd int) bool {
+	return fd >= 0 && fd < len(t.used)*64 && t.used[fd/64]>>(fd%64)&1 != 0
 }
 
 // Copy returns a table of its own with the same descriptors (fork(2)).
@@ -391,6 +391,10 @@ func (t *Table) CopyBelow(end uint32) *Table {
 	return n
 }
 
+// Size returns how many descriptors t has room for now (FDSize in
+// /proc/PID/status): none from there on is open.
+func (t *Table) Size() int { return len(*t.slots.Load()) }
+
 // Count returns how many descriptors are open.
 func (t *Table) Count() int {
 	t.mu.Lock()
@@ -399,26 +403,26 @@ func (t *Table) Count() int {
 }
 
 // FDs lists the open descriptors in order (/proc/PID/fd).
-func (t *Table) FDs() []int32 {
+func (t *Table) FDs() []int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	fds := make([]int32, 0, t.count)
+	fds := make([]int, 0, t.count)
 	for w, u := range t.used {
 		for set := u; set != 0; set &= set - 1 {
-			fds = append(fds, int32(w*64+bits.TrailingZeros64(set)))
+			fds = append(fds, w*64+bits.TrailingZeros64(set))
 		}
 	}
 	return fds
 }
 
 // Next returns the lowest open descriptor from fd on.
-func (t *Table) Next(fd int32) (int32, bool) {
+func (t *Table) Next(fd int) (int, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for f := max(int(fd), 0); f < len(t.used)*64; {
+	for f := max(fd, 0); f < len(t.used)*64; {
 		set := t.used[f/64] & (^uint64(0) << (f % 64))
 		if set != 0 {
-			return int32(f/64*64 + bits.TrailingZeros64(set)), true
+			return f/64*64 + bits.TrailingZeros64(set), true
 		}
 		f = (f/64 + 1) * 64
 	}
@@ -427,8 +431,8 @@ func (t *Table) Next(fd int32) (int32, bool) {
 
 // All yields the open descriptors and their files, which it holds while the
 // caller looks at them.
-func (t *Table) All() iter.Seq2[int32, *vfs.File] {
-	return func(yield func(int32, *vfs.File) bool) {
+func (t *Table) All() iter.Seq2[int, *vfs.File] {
+	return func(yield func(int, *vfs.File) bool) {
 		for fd, ok := t.Next(0); ok; fd, ok = t.Next(fd + 1) {
 			f := t.Get(fd)
 			if f == nil {

@@ -187,10 +187,13 @@ func (c *Caller) Truncate(path string, size int64) error {
 
 // Ftruncate sets the length of an open file (ftruncate(2)).
 func (c *Caller) Ftruncate(f *File, size int64) error {
+	if size < 0 {
+		return unix.EINVAL
+	}
 	if f.IsPath() {
 		return unix.EBADF
 	}
-	if size < 0 || f.path.Dentry.kind != unix.S_IFREG || !f.Writable() {
+	if f.path.Dentry.kind != unix.S_IFREG || !f.Writable() {
 		return unix.EINVAL
 	}
 	return c.setSize(f.inode, size)

@@ -202,6 +202,9 @@ func (c *Caller) Link(oldAt *File, oldPath string, newAt *File, newPath string, 
 		if old.Mount == nil || old.Mount != w.at.Mount {
 			return unix.EXDEV
 		}
+		if err := c.mayLink(old.Inode()); err != nil {
+			return err
+		}
 		if err := c.mayCreate(w.at); err != nil {
 			return err
 		}
@@ -222,6 +225,21 @@ func (c *Caller) Link(oldAt *File, oldPath string, newAt *File, newPath string, 
 		w.at.Dentry.insert(w.last, child)
 		return nil
 	})
+}
+
+// mayLink is may_linkat with fs.protected_hardlinks on: a name for another's
+// file may be made only if the file is plain and the caller may read and write
+// it.
+func (c *Caller) mayLink(i Inode) error {
+	mode, uid, gid, err := ownerOf(i)
+	if err != nil || c.Creds.owns(uid) {
+		return err
+	}
+	if mode&unix.S_IFMT != unix.S_IFREG || withoutSetID(mode) != mode ||
+		c.Creds.permits(mode, uid, gid, MayRead|MayWrite) != nil {
+		return unix.EPERM
+	}
+	return nil
 }
 
 // mayDelete checks that child may be taken out of dir (may_delete).

@@ -28,7 +28,6 @@ type File struct {
 	path  Path // pinned
 	inode Inode
 	ops   FileOps // nil for O_PATH
-	creds *Creds  // of the opener
 	fifo  *fifoRef
 	hold  Holder
 
@@ -337,14 +336,17 @@ func (f *File) EventUnregister(e *waiter.Entry) {
 // Fallocate changes the file's allocation (fallocate(2)). Signals and sizes
 // beyond RLIMIT_FSIZE are the caller's business.
 func (f *File) Fallocate(mode uint32, off, length int64) error {
+	if f.ops == nil {
+		return unix.EBADF
+	}
 	if off < 0 || length <= 0 {
 		return unix.EINVAL
 	}
+	if mode&unix.FALLOC_FL_PUNCH_HOLE != 0 && mode != unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE {
+		return unix.EOPNOTSUPP
+	}
 	if !f.Writable() {
 		return unix.EBADF
-	}
-	if off > math.MaxInt64-length {
-		return unix.EFBIG
 	}
 	switch f.path.Dentry.kind {
 	case unix.S_IFREG:
@@ -354,6 +356,9 @@ func (f *File) Fallocate(mode uint32, off, length int64) error {
 		return unix.EISDIR
 	default:
 		return unix.ENODEV
+	}
+	if off > math.MaxInt64-length {
+		return unix.EFBIG
 	}
 	if a, ok := f.inode.(Fallocater); ok {
 		return a.Fallocate(mode, off, length)

@@ -114,7 +114,7 @@ func (c *Caller) openOnce(at *File, path string, how OpenHow) (*File, error) {
 
 // newFile makes a File at p. ops may be nil (O_PATH).
 func (c *Caller) newFile(p Path, ops FileOps, flags uint32) (*File, error) {
-	f := &File{path: p, inode: p.Inode(), ops: ops, creds: c.Creds}
+	f := &File{path: p, inode: p.Inode(), ops: ops}
 	if !p.pin() {
 		if ops != nil {
 			ops.Release()
@@ -250,10 +250,11 @@ func (c *Caller) openCreate(at *File, path string, how OpenHow) (*File, error) {
 			return nil, err
 		}
 		if w.lastKind != lastNorm {
-			if w.links > 0 && w.lastKind == lastRoot && !w.at.Dentry.IsDir() {
-				return c.openPath(w.at, how, false) // a magic link led here
+			p, err := w.step(w.last, w.lastKind)
+			if err != nil {
+				return nil, err
 			}
-			return nil, unix.EISDIR
+			return c.openExisting(w.at, p, how)
 		}
 		if w.slash {
 			return nil, unix.EISDIR
@@ -269,17 +270,46 @@ func (c *Caller) openCreate(at *File, path string, how OpenHow) (*File, error) {
 			}
 			return nil, errStale // somebody else made it: look again
 		}
-		if how.Flags&unix.O_EXCL != 0 {
-			return nil, unix.EEXIST
-		}
-		if p.Dentry.isSymlink() && how.Flags&unix.O_NOFOLLOW == 0 {
+		if p.Dentry.isSymlink() && how.Flags&(unix.O_NOFOLLOW|unix.O_EXCL) == 0 {
 			if err := w.follow(p); err != nil {
 				return nil, err
 			}
 			continue
 		}
-		return c.openPath(p, how, false)
+		return c.openExisting(w.at, p, how)
 	}
+}
+
+// openExisting opens what O_CREAT found to be there.
+func (c *Caller) openExisting(dir, p Path, how OpenHow) (*File, error) {
+	if how.Flags&unix.O_EXCL != 0 {
+		return nil, unix.EEXIST
+	}
+	if p.Dentry.IsDir() {
+		return nil, unix.EISDIR
+	}
+	if err := c.mayCreateInSticky(dir.Inode(), p); err != nil {
+		return nil, err
+	}
+	return c.openPath(p, how, false)
+}
+
+// mayCreateInSticky is may_create_in_sticky with fs.protected_regular and
+// fs.protected_fifos off: O_CREAT does not open other sorts of files that
+// somebody else put into a sticky directory.
+func (c *Caller) mayCreateInSticky(dir Inode, p Path) error {
+	if p.Dentry.kind == unix.S_IFREG || p.Dentry.kind == unix.S_IFIFO {
+		return nil
+	}
+	mode, duid, _, err := ownerOf(dir)
+	if err != nil || mode&unix.S_ISVTX == 0 {
+		return err
+	}
+	_, uid, _, err := ownerOf(p.Inode())
+	if err == nil && uid != duid && uid != c.Creds.UID && mode&0o002 != 0 {
+		return unix.EACCES
+	}
+	return err
 }
 
 // create makes and opens the regular file called name in dir.

@@ -81,8 +81,9 @@ func (f *File) PRead(dst [][]byte, off int64) (int64, error) {
 
 // Write writes at the file position, at the end if the file is O_APPEND, or to
 // the stream (writev(2)). limit is RLIMIT_FSIZE in bytes, negative for none:
-// EFBIG beyond (the caller raises SIGXFSZ).
-func (f *File) Write(src [][]byte, limit int64) (int64, error) {
+// EFBIG beyond (the caller raises SIGXFSZ). creds, nil for nobody's, decide
+// whether the file keeps its set-id bits.
+func (f *File) Write(creds *Creds, src [][]byte, limit int64) (int64, error) {
 	if !f.Writable() {
 		return 0, unix.EBADF
 	}
@@ -92,7 +93,7 @@ func (f *File) Write(src [][]byte, limit int64) (int64, error) {
 	case WriterAt:
 		f.posMu.Lock()
 		defer f.posMu.Unlock()
-		n, off, err := f.writeAt(o, src, f.pos, limit, f.Flags()&unix.O_APPEND != 0)
+		n, off, err := f.writeAt(creds, o, src, f.pos, limit, f.Flags()&unix.O_APPEND != 0)
 		if n > 0 {
 			f.pos = off
 			return n, nil
@@ -104,12 +105,12 @@ func (f *File) Write(src [][]byte, limit int64) (int64, error) {
 
 // PWrite writes at off and leaves the position alone (pwritev(2)). As on
 // Linux, an O_APPEND file is written at its end all the same.
-func (f *File) PWrite(src [][]byte, off, limit int64) (int64, error) {
-	return f.PWriteFlags(src, off, limit, f.Flags()&unix.O_APPEND != 0)
+func (f *File) PWrite(creds *Creds, src [][]byte, off, limit int64) (int64, error) {
+	return f.PWriteFlags(creds, src, off, limit, f.Flags()&unix.O_APPEND != 0)
 }
 
 // PWriteFlags is PWrite that appends if asked to (pwritev2's RWF_APPEND).
-func (f *File) PWriteFlags(src [][]byte, off, limit int64, appending bool) (int64, error) {
+func (f *File) PWriteFlags(creds *Creds, src [][]byte, off, limit int64, appending bool) (int64, error) {
 	if off < 0 {
 		return 0, unix.EINVAL
 	}
@@ -117,7 +118,7 @@ func (f *File) PWriteFlags(src [][]byte, off, limit int64, appending bool) (int6
 		return 0, unix.EBADF
 	}
 	if o, ok := f.ops.(WriterAt); ok {
-		n, _, err := f.writeAt(o, src, off, limit, appending)
+		n, _, err := f.writeAt(creds, o, src, off, limit, appending)
 		if n > 0 {
 			err = nil
 		}
@@ -129,7 +130,7 @@ func (f *File) PWriteFlags(src [][]byte, off, limit int64, appending bool) (int6
 	return 0, unix.EINVAL
 }
 
-func (f *File) writeAt(o WriterAt, src [][]byte, off, limit int64, appending bool) (int64, int64, error) {
+func (f *File) writeAt(creds *Creds, o WriterAt, src [][]byte, off, limit int64, appending bool) (int64, int64, error) {
 	n := total(src)
 	if n == 0 {
 		return 0, off, nil
@@ -154,7 +155,7 @@ func (f *File) writeAt(o WriterAt, src [][]byte, off, limit int64, appending boo
 				src = head(src, limit-from)
 			}
 		}
-		if err := f.dropPrivileges(); err != nil {
+		if err := f.dropPrivileges(creds); err != nil {
 			return 0, off, err
 		}
 	}
@@ -163,12 +164,12 @@ func (f *File) writeAt(o WriterAt, src [][]byte, off, limit int64, appending boo
 
 // dropPrivileges removes the set-id bits of a file that is written to
 // (file_remove_privs).
-func (f *File) dropPrivileges() error {
+func (f *File) dropPrivileges(creds *Creds) error {
 	mode, _, _, err := ownerOf(f.inode)
 	if err != nil || mode&(unix.S_ISUID|unix.S_ISGID) == 0 {
 		return err
 	}
-	if f.creds != nil && f.creds.Has(unix.CAP_FSETID) {
+	if creds != nil && creds.Has(unix.CAP_FSETID) {
 		return nil
 	}
 	kept := withoutSetID(mode)

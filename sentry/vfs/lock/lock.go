@@ -24,13 +24,13 @@ import (
 type Kind uint8
 
 const (
-	Unlock Kind = iota
+	None Kind = iota // removes
 	Shared
 	Exclusive
 )
 
-// EOF is the End of a lock that reaches to the end of the file and beyond.
-const EOF = math.MaxInt64
+// End is the Range.End of a lock that reaches to the end of the file and beyond.
+const End = math.MaxInt64
 
 // maxRanges bounds the record locks of one file, so that a guest cannot make
 // the sentry hold memory without end: ENOLCK beyond.
@@ -89,14 +89,14 @@ func (t *Table) trim(key any, f *fileLocks) {
 	}
 }
 
-// Set places or, for Kind Unlock, removes a record lock (posix_lock_inode in
+// Set places or, for Kind None, removes a record lock (posix_lock_inode in
 // fs/locks.c). EAGAIN: another owner's lock is in the way. ENOLCK: too many.
 func (t *Table) Set(key any, r Range) error {
 	t.mu.Lock()
 	f := t.file(key)
 	defer t.mu.Unlock()
 	defer t.trim(key, f)
-	if r.Kind != Unlock {
+	if r.Kind != None {
 		if _, found := f.conflict(r); found {
 			return unix.EAGAIN
 		}
@@ -154,7 +154,7 @@ func replace(old []Range, r Range) (out []Range, freed bool) {
 			out = append(out, right)
 		}
 	}
-	if r.Kind != Unlock {
+	if r.Kind != None {
 		out = append(out, r)
 	}
 	slices.SortStableFunc(out, func(a, b Range) int {
@@ -171,7 +171,7 @@ func replace(old []Range, r Range) (out []Range, freed bool) {
 
 // touches reports whether a and b overlap or are neighbours.
 func touches(a, b Range) bool {
-	return (b.End == EOF || a.Start <= b.End+1) && (a.End == EOF || b.Start <= a.End+1)
+	return (b.End == End || a.Start <= b.End+1) && (a.End == End || b.Start <= a.End+1)
 }
 
 // Get returns the first lock that would keep r out (F_GETLK); ok is false if
@@ -200,7 +200,7 @@ func (t *Table) Flock(key any, owner any, kind Kind) error {
 		delete(f.flocks, owner)
 		defer f.queue.Notify(waiter.EventOut)
 	}
-	if kind == Unlock {
+	if kind == None {
 		return nil
 	}
 	for _, k := range f.flocks {
