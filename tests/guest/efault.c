@@ -166,7 +166,7 @@ static void sockets(void) {
   SYS(socketpair(AF_UNIX, SOCK_STREAM, 0, s));
   SYS(fcntl(s[0], F_SETFL, O_NONBLOCK));
   EQ(1, SYS(write(s[1], "x", 1)));
-  *(int *)good_area = 4;  // the length that getsockopt reads
+  good_area[0] = 4;  // the length that getsockopt reads
   const struct bad_call calls[] = {
       CALL(socketpair, AF_UNIX, SOCK_STREAM, 0, B), CALL(bind, s[0], B, 10), CALL(connect, s[0], B, 10),
       CALL(getsockname, s[0], B, B), CALL(getpeername, s[0], B, B), CALL(sendto, s[0], B, 10, 0, 0, 0),
