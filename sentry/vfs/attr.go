@@ -109,6 +109,9 @@ func (c *Caller) Chown(at *File, path string, uid, gid uint32, flags uint32) err
 		}
 		if kind := st.Mode & unix.S_IFMT; kind != unix.S_IFDIR && kind != unix.S_IFLNK {
 			if kept := withoutSetID(st.Mode); kept != st.Mode {
+				if !c.Creds.owns(st.UID) {
+					return s, unix.EPERM
+				}
 				s.Mask, s.Mode = s.Mask|SetMode, kept&0o7777
 			}
 		}

@@ -44,7 +44,7 @@ func (c *Caller) mayCreate(dir Path) error {
 	return c.Creds.Permission(dir.Inode(), MayWrite|MayExec)
 }
 
-// createLocked makes name in dir. unsupported is the error of file systems in
+// createLocked makes name in dir, and returns it pinned. unsupported is the error of file systems in
 // which nothing can be made.
 func (c *Caller) createLocked(dir Path, name string, mode uint32, rdev uint64, unsupported error) (*Dentry, error) {
 	return c.makeLocked(dir, name, mode, rdev, unsupported, func(m MutableDir, a CreateArgs) (Inode, error) {
@@ -79,8 +79,17 @@ func (c *Caller) makeLocked(dir Path, name string, mode uint32, rdev uint64, uns
 	if err != nil {
 		return nil, err
 	}
+	child.pins.Store(1)
 	d.insert(name, child)
 	return child, nil
+}
+
+// unpinned is for calls that have no further use of what they made.
+func unpinned(d *Dentry, err error) error {
+	if err == nil {
+		d.unpin()
+	}
+	return err
 }
 
 // inParent walks to path's directory, locks it, and calls fn.
@@ -121,8 +130,7 @@ func (c *Caller) newName(at *File, path string, isDir bool, fn func(w *walk) err
 // Mkdir makes a directory (mkdirat(2)).
 func (c *Caller) Mkdir(at *File, path string, mode uint32) error {
 	return c.newName(at, path, true, func(w *walk) error {
-		_, err := c.createLocked(w.at, w.last, unix.S_IFDIR|mode&0o1777, 0, unix.EPERM)
-		return err
+		return unpinned(c.createLocked(w.at, w.last, unix.S_IFDIR|mode&0o1777, 0, unix.EPERM))
 	})
 }
 
@@ -154,8 +162,7 @@ func (c *Caller) Mknod(at *File, path string, mode uint32, rdev uint64) error {
 			}
 			return unix.EPERM
 		}
-		_, err := c.createLocked(w.at, w.last, mode&(unix.S_IFMT|0o7777), rdev, unsupported)
-		return err
+		return unpinned(c.createLocked(w.at, w.last, mode&(unix.S_IFMT|0o7777), rdev, unsupported))
 	})
 }
 
@@ -168,11 +175,10 @@ func (c *Caller) Symlink(target string, at *File, path string) error {
 		return unix.ENAMETOOLONG
 	}
 	return c.newName(at, path, false, func(w *walk) error {
-		_, err := c.makeLocked(w.at, w.last, unix.S_IFLNK|0o777, 0, unix.EPERM, func(m MutableDir, a CreateArgs) (Inode, error) {
+		return unpinned(c.makeLocked(w.at, w.last, unix.S_IFLNK|0o777, 0, unix.EPERM, func(m MutableDir, a CreateArgs) (Inode, error) {
 			a.Mode = unix.S_IFLNK | 0o777 // no umask for links
 			return m.Symlink(w.last, target, a)
-		})
-		return err
+		}))
 	})
 }
 
@@ -201,6 +207,9 @@ func (c *Caller) Link(oldAt *File, oldPath string, newAt *File, newPath string, 
 		}
 		if old.Mount == nil || old.Mount != w.at.Mount {
 			return unix.EXDEV
+		}
+		if w.at.Dentry.gone.Load() {
+			return unix.ENOENT
 		}
 		if err := c.mayLink(old.Inode()); err != nil {
 			return err

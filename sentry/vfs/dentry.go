@@ -36,6 +36,7 @@ type Dentry struct {
 	pins    atomic.Int32
 	used    atomic.Bool  // since the cache's hand last came by
 	gone    atomic.Bool  // removed from its directory; changed under parent.dirMu
+	holdsUp atomic.Bool  // gone, but pinned, and so pins parent for ".."
 	mounted atomic.Int32 // mounts on top, in any namespace
 
 	// dirMu serialises what changes the directory, and look-ups in the file
@@ -44,6 +45,8 @@ type Dentry struct {
 
 	mu       sync.RWMutex
 	children map[string]*Dentry // positive and negative; under mu
+
+	inRing bool // under superblock.ringMu
 
 	anonLocks atomic.Pointer[lock.Table] // for those without superblock
 }
@@ -121,7 +124,30 @@ func (d *Dentry) pin() bool {
 	}
 }
 
-func (d *Dentry) unpin() { d.pins.Add(-1) }
+func (d *Dentry) unpin() {
+	if d.pins.Add(-1) == 0 && d.gone.Load() {
+		d.letGo()
+	}
+}
+
+// setGone notes that d has no name any more. While somebody holds it, its
+// parent stays in the cache, for that is where ".." leads. The caller holds the
+// parent's dirMu.
+func (d *Dentry) setGone() {
+	if p := d.parent.Load(); p != nil && d.pins.Load() > 0 && p.pin() {
+		d.holdsUp.Store(true)
+	}
+	d.gone.Store(true)
+	if d.pins.Load() <= 0 {
+		d.letGo()
+	}
+}
+
+func (d *Dentry) letGo() {
+	if d.holdsUp.CompareAndSwap(true, false) {
+		d.parent.Load().unpin()
+	}
+}
 
 // stale reports whether the cache dropped d: who still looks at it walks anew.
 func (d *Dentry) stale() bool { return d.pins.Load() < 0 }
@@ -231,7 +257,7 @@ func (d *Dentry) forget(name string) {
 	delete(d.children, name)
 	d.mu.Unlock()
 	if c != nil {
-		c.gone.Store(true)
+		c.setGone()
 	}
 }
 
@@ -252,6 +278,9 @@ func (d *Dentry) remove(name string) {
 func (sb *superblock) remember(d *Dentry) {
 	sb.ringMu.Lock()
 	defer sb.ringMu.Unlock()
+	if d.inRing {
+		return
+	}
 	for range sweepStep {
 		if len(sb.ring) < sb.limit {
 			break
@@ -264,11 +293,13 @@ func (sb *superblock) remember(d *Dentry) {
 			sb.hand++
 			continue
 		}
+		c.inRing = false
 		last := len(sb.ring) - 1
 		sb.ring[sb.hand] = sb.ring[last]
 		sb.ring[last] = nil
 		sb.ring = sb.ring[:last]
 	}
+	d.inRing = true
 	sb.ring = append(sb.ring, d)
 }
 

@@ -334,8 +334,8 @@ func (f *File) EventUnregister(e *waiter.Entry) {
 }
 
 // Fallocate changes the file's allocation (fallocate(2)). Signals and sizes
-// beyond RLIMIT_FSIZE are the caller's business.
-func (f *File) Fallocate(mode uint32, off, length int64) error {
+// beyond RLIMIT_FSIZE are the caller's business. creds are as for Write.
+func (f *File) Fallocate(creds *Creds, mode uint32, off, length int64) error {
 	if f.ops == nil {
 		return unix.EBADF
 	}
@@ -361,6 +361,9 @@ func (f *File) Fallocate(mode uint32, off, length int64) error {
 		return unix.EFBIG
 	}
 	if a, ok := f.inode.(Fallocater); ok {
+		if err := f.dropPrivileges(creds); err != nil {
+			return err
+		}
 		return a.Fallocate(mode, off, length)
 	}
 	return unix.EOPNOTSUPP

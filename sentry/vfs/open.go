@@ -323,6 +323,7 @@ func (c *Caller) create(dir Path, name string, how OpenHow) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer child.unpin()
 	return c.openPath(Path{dir.Mount, child}, how, true)
 }
 

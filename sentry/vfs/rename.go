@@ -84,10 +84,18 @@ func (c *Caller) renameLocked(from, to *walk, flags uint32) error {
 	if old.kind == 0 {
 		return unix.ENOENT
 	}
+	if !old.pin() { // it is to be in the cache throughout
+		return errStale
+	}
+	defer old.unpin()
 	target, err := toDir.lookupLocked(to.last)
 	if err != nil {
 		return err
 	}
+	if !target.pin() {
+		return errStale
+	}
+	defer target.unpin()
 	there := target.kind != 0
 	switch {
 	case flags&unix.RENAME_NOREPLACE != 0 && there:
@@ -173,7 +181,7 @@ func moveNames(fromDir *Dentry, fromName string, old *Dentry, toDir *Dentry, toN
 		fromDir.insert(fromName, target)
 	default:
 		if target.kind != 0 {
-			target.gone.Store(true)
+			target.setGone()
 		}
 		if flags&unix.RENAME_WHITEOUT == 0 && fromDir.reval == nil {
 			if neg, err := sb.newDentry(fromDir, fromName, nil); err == nil {

@@ -3,6 +3,7 @@ package fstest
 import (
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -15,6 +16,7 @@ type Options struct {
 	Allocate bool // fallocate
 	Holes    bool // SEEK_DATA, SEEK_HOLE, fallocate for holes only: what is allocated counts as data here
 	DirMoves bool // renames of directories
+	Coherent bool // a file that is open for reading only shows what others write
 	Users    bool // several users
 	Links    bool // hard links
 }
@@ -58,6 +60,9 @@ func step(r *rand.Rand, o Options) (string, func(Kernel) string) {
 	switch r.IntN(28) {
 	case 0, 1, 2, 3:
 		flags := uint32(pick(r, unix.O_RDONLY, unix.O_WRONLY, unix.O_RDWR)) | unix.O_NONBLOCK
+		if !o.Coherent {
+			flags |= unix.O_RDWR
+		}
 		for _, f := range []uint32{unix.O_CREAT, unix.O_CREAT, unix.O_EXCL, unix.O_TRUNC, unix.O_APPEND, unix.O_DIRECTORY, unix.O_NOFOLLOW, unix.O_PATH} {
 			if r.IntN(3) == 0 {
 				flags |= f
@@ -124,11 +129,13 @@ func step(r *rand.Rand, o Options) (string, func(Kernel) string) {
 	case 19:
 		return fmt.Sprintf("unlink(%q)", p), func(k Kernel) string { return k.Unlink(p) }
 	case 20:
-		if !o.DirMoves {
-			break
-		}
 		flags := pick[uint32](r, 0, 0, 0, unix.RENAME_NOREPLACE, unix.RENAME_EXCHANGE, unix.RENAME_EXCHANGE|unix.RENAME_NOREPLACE)
-		return fmt.Sprintf("rename(%q, %q, %d)", p, q, flags), func(k Kernel) string { return k.Rename(p, q, flags) }
+		return fmt.Sprintf("rename(%q, %q, %d)", p, q, flags), func(k Kernel) string {
+			if !o.DirMoves && (isDir(k, p) || isDir(k, q)) {
+				return ""
+			}
+			return k.Rename(p, q, flags)
+		}
 	case 21:
 		if !o.Links {
 			break
@@ -159,6 +166,10 @@ func step(r *rand.Rand, o Options) (string, func(Kernel) string) {
 		return fmt.Sprintf("truncate(%q, %d)", p, off), func(k Kernel) string { return k.Truncate(p, int64(off)) }
 	}
 	return fmt.Sprintf("readdir(%q)", p), func(k Kernel) string { return k.ReadDir(p) }
+}
+
+func isDir(k Kernel, path string) bool {
+	return strings.HasPrefix(k.Stat(path, unix.AT_SYMLINK_NOFOLLOW), "4")
 }
 
 // Differ makes the same random calls of both and fails where they differ.

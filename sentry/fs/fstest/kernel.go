@@ -188,7 +188,7 @@ func (s *Sentry) Fallocate(slot int, mode uint32, off, length int64) string {
 	if f == nil {
 		return unix.EBADF.Error()
 	}
-	return result(f.Fallocate(mode, off, length), "ok")
+	return result(f.Fallocate(s.Caller.Creds, mode, off, length), "ok")
 }
 
 func (s *Sentry) Fstat(slot int) string {

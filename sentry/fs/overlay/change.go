@@ -13,7 +13,7 @@ func (d *dirNode) make(name string, fn func(mutable) (vfs.Inode, error)) (*node,
 	}
 	d.fs.mu.Lock()
 	defer d.fs.mu.Unlock()
-	if d.gone {
+	if d.gone.Load() {
 		return nil, unix.ENOENT
 	}
 	up := d.upperDir()
@@ -179,7 +179,7 @@ func (d *dirNode) Unlink(name string) error {
 func (d *dirNode) removed(name string, n *node) {
 	d.disown(name)
 	if n.parent == d && n.name == name {
-		n.gone = true // only what has no upper looks at it
+		n.gone.Store(true) // only what has no upper looks at it
 	}
 }
 

@@ -26,7 +26,7 @@ func (n *node) copyUpLocked() (vfs.Inode, error) {
 	if up := n.upper(); up != nil {
 		return up, nil
 	}
-	if n.gone {
+	if n.gone.Load() {
 		return nil, unix.ESTALE
 	}
 	// From the top down, without recursion: the tree may be deep.

@@ -15,12 +15,12 @@ type node struct {
 	up    atomic.Pointer[vfs.Inode]
 	kind  uint32 // unix.S_IFMT part of the mode
 	ino   uint64
-	self  vfs.Inode // the inode that the node is part of
+	self  vfs.Inode   // the inode that the node is part of
+	gone  atomic.Bool // removed; changed under FS.mu
 
 	// Under FS.mu:
 	parent *dirNode // nil for the root
 	name   string
-	gone   bool // removed
 	holds  int
 }
 
@@ -98,6 +98,9 @@ func (n *node) real() vfs.Inode {
 func (n *node) Stat() (vfs.Stat, error) {
 	st, err := n.real().Stat()
 	st.Dev, st.Ino = n.fs.dev, n.ino
+	if n.gone.Load() && n.upper() == nil {
+		st.Nlink = 0
+	}
 	if n.kind == unix.S_IFDIR && n.lower != nil && n.upper() != nil {
 		st.Nlink = 1 // "merged directories have no count of their sub-directories"
 	}

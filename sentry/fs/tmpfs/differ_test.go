@@ -27,7 +27,7 @@ func TestAgainstHost(t *testing.T) {
 			defer host.Done()
 			sentry := fstest.NewSentry(t, fs, vfs.Config{CacheSize: 12})
 			defer sentry.Done()
-			fstest.Differ(t, seed, fstest.Options{Steps: 600, Allocate: seed%2 == 0, Holes: seed%2 == 1, DirMoves: true, Users: true, Links: true}, host, sentry)
+			fstest.Differ(t, seed, fstest.Options{Steps: 600, Allocate: seed%2 == 0, Holes: seed%2 == 1, DirMoves: true, Coherent: true, Users: true, Links: true}, host, sentry)
 		})
 	}
 }
