@@ -1,0 +1,157 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/google/subcommands"
+
+	"runsc-lite/platform"
+	"runsc-lite/platform/ptrace"
+	"runsc-lite/sentry"
+)
+
+// doCommand runs a program in a sandbox over the host's file tree.
+type doCommand struct {
+	platform string
+	root     string
+	cwd      string
+	env      envFlag
+	strace   bool
+	debug    bool
+
+	ran    bool
+	status int
+}
+
+// envFlag collects --env K=V.
+type envFlag []string
+
+func (e *envFlag) String() string { return strings.Join(*e, " ") }
+
+// Set implements flag.Value.
+func (e *envFlag) Set(s string) error {
+	if k, _, ok := strings.Cut(s, "="); !ok || k == "" {
+		return fmt.Errorf("%q is not of the form NAME=VALUE", s)
+	}
+	*e = append(*e, s)
+	return nil
+}
+
+func (*doCommand) Name() string     { return "do" }
+func (*doCommand) Synopsis() string { return "run a program in a sandbox" }
+func (*doCommand) Usage() string {
+	return `do [flags] PROGRAM [ARGS…]
+
+Runs PROGRAM on a kernel of its own. It sees the host's files, and what it
+writes stays in memory and goes away with it. Its standard input, output and
+error are the caller's, and so is its exit status (128+n if signal n ended it).
+
+`
+}
+
+func (d *doCommand) SetFlags(f *flag.FlagSet) {
+	f.StringVar(&d.platform, "platform", "ptrace", "how guest code is run: ptrace")
+	f.StringVar(&d.root, "root", "/", "directory of the host that is the program's root")
+	f.StringVar(&d.cwd, "cwd", "", "working directory, in the sandbox (default: the caller's, if it is there)")
+	f.Var(&d.env, "env", "set NAME=VALUE in the program's environment; may be repeated")
+	f.BoolVar(&d.strace, "strace", false, "print each system call to standard error")
+	f.BoolVar(&d.debug, "debug", false, "print the sentry's own log to standard error")
+}
+
+func (d *doCommand) Execute(_ context.Context, f *flag.FlagSet, _ ...any) subcommands.ExitStatus {
+	if f.NArg() == 0 {
+		fmt.Fprint(os.Stderr, d.Usage())
+		return subcommands.ExitUsageError
+	}
+	d.ran = true
+	var err error
+	if d.status, err = d.do(f.Args()); err != nil {
+		fmt.Fprintf(os.Stderr, "runsc-lite: %v\n", err)
+	}
+	return subcommands.ExitSuccess
+}
+
+// do runs the program and returns its exit status.
+func (d *doCommand) do(argv []string) (int, error) {
+	level := slog.LevelWarn
+	if d.debug {
+		level = slog.LevelDebug
+	}
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+
+	spec := sentry.Spec{
+		NewPlatform: newPlatform(d.platform),
+		Root:        d.root,
+		Cwd:         d.cwd,
+		Argv:        argv,
+		Env:         mergeEnv(os.Environ(), d.env),
+		Stdio:       [3]int{0, 1, 2},
+		Log:         log,
+	}
+	if spec.NewPlatform == nil {
+		return exitFailure, fmt.Errorf("no platform %q; there is: ptrace", d.platform)
+	}
+	if d.cwd == "" {
+		spec.CwdFallback = true
+		spec.Cwd, _ = os.Getwd()
+	}
+	if d.strace {
+		spec.Strace = os.Stderr
+	}
+	s, err := sentry.Start(spec)
+	if err != nil {
+		return sentry.StartStatus(err), err
+	}
+	defer s.Close()
+
+	// Before the program can make the terminal send any.
+	signals := make(chan os.Signal, 16)
+	signal.Notify(signals, forwarded...)
+	go func() {
+		for sig := range signals {
+			s.Signal(sig.(syscall.Signal))
+		}
+	}()
+	return s.Wait(), nil
+}
+
+// forwarded are the signals that the program gets in the runner's place.
+var forwarded = []os.Signal{
+	syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT,
+	syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGWINCH, syscall.SIGALRM, syscall.SIGCONT,
+}
+
+// newPlatform returns the constructor of a platform, nil if there is none of
+// the name.
+func newPlatform(name string) func(memFD int) (platform.Platform, error) {
+	switch name {
+	case "ptrace":
+		return func(memFD int) (platform.Platform, error) {
+			return ptrace.New(ptrace.Config{MemoryFD: memFD})
+		}
+	}
+	return nil
+}
+
+// mergeEnv puts extra variables over a base.
+func mergeEnv(base, extra []string) []string {
+	over := map[string]bool{}
+	for _, kv := range extra {
+		k, _, _ := strings.Cut(kv, "=")
+		over[k] = true
+	}
+	env := make([]string, 0, len(base)+len(extra))
+	for _, kv := range base {
+		if k, _, _ := strings.Cut(kv, "="); !over[k] {
+			env = append(env, kv)
+		}
+	}
+	return append(env, extra...)
+}

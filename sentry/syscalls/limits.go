@@ -1,0 +1,115 @@
+package syscalls
+
+import (
+	"encoding/binary"
+	"time"
+
+	"golang.org/x/sys/unix"
+	"gvisor.dev/gvisor/pkg/hostarch"
+
+	"runsc-lite/procmgr"
+	"runsc-lite/sentry/task"
+)
+
+func copyOutRlimit(t *task.Task, addr hostarch.Addr, l procmgr.Limit) error {
+	var b [16]byte
+	binary.LittleEndian.PutUint64(b[0:], l.Cur)
+	binary.LittleEndian.PutUint64(b[8:], l.Max)
+	_, err := t.Memory().Space.CopyOut(addr, b[:])
+	return err
+}
+
+func copyInRlimit(t *task.Task, addr hostarch.Addr) (*procmgr.Limit, error) {
+	var b [16]byte
+	if _, err := t.Memory().Space.CopyIn(addr, b[:]); err != nil {
+		return nil, err
+	}
+	return &procmgr.Limit{Cur: binary.LittleEndian.Uint64(b[0:]), Max: binary.LittleEndian.Uint64(b[8:])}, nil
+}
+
+func sysGetrlimit(t *task.Task, a *task.Args) (uint64, error) {
+	old, err := t.Kernel().Procs.Prlimit(t.Thread(), 0, int(a.Int(0)), nil)
+	if err != nil {
+		return 0, err
+	}
+	return 0, copyOutRlimit(t, a.Addr(1), old)
+}
+
+func sysSetrlimit(t *task.Task, a *task.Args) (uint64, error) {
+	l, err := copyInRlimit(t, a.Addr(1))
+	if err != nil {
+		return 0, err
+	}
+	_, err = t.Kernel().Procs.Prlimit(t.Thread(), 0, int(a.Int(0)), l)
+	return 0, err
+}
+
+// sysPrlimit64 is prlimit(2).
+func sysPrlimit64(t *task.Task, a *task.Args) (uint64, error) {
+	var l *procmgr.Limit
+	var err error
+	if a[2] != 0 {
+		if l, err = copyInRlimit(t, a.Addr(2)); err != nil {
+			return 0, err
+		}
+	}
+	old, err := t.Kernel().Procs.Prlimit(t.Thread(), int(a.Int(0)), int(a.Int(1)), l)
+	if err != nil {
+		return 0, err
+	}
+	if a[3] != 0 {
+		return 0, copyOutRlimit(t, a.Addr(3), old)
+	}
+	return 0, nil
+}
+
+// rusageSize is sizeof(struct rusage).
+const rusageSize = 144
+
+func copyOutRusage(t *task.Task, addr hostarch.Addr, u *procmgr.Rusage) error {
+	var b [rusageSize]byte
+	le := binary.LittleEndian
+	for i, d := range [...]time.Duration{u.UserTime, u.SystemTime} {
+		le.PutUint64(b[16*i:], uint64(d/time.Second))
+		le.PutUint64(b[16*i+8:], uint64(d%time.Second/time.Microsecond))
+	}
+	le.PutUint64(b[32:], uint64(u.MaxRSS/1024))
+	le.PutUint64(b[64:], uint64(u.MinorFaults))
+	le.PutUint64(b[72:], uint64(u.MajorFaults))
+	le.PutUint64(b[88:], uint64(u.InBlocks))
+	le.PutUint64(b[96:], uint64(u.OutBlocks))
+	le.PutUint64(b[128:], uint64(u.VoluntarySwitches))
+	le.PutUint64(b[136:], uint64(u.InvoluntarySwitches))
+	_, err := t.Memory().Space.CopyOut(addr, b[:])
+	return err
+}
+
+func sysGetrusage(t *task.Task, a *task.Args) (uint64, error) {
+	var u procmgr.Rusage
+	switch a.Int(0) {
+	case unix.RUSAGE_SELF:
+		u = t.Process().Usage()
+	case unix.RUSAGE_CHILDREN:
+		u = t.Process().ChildrenUsage()
+	case unix.RUSAGE_THREAD:
+		u = t.Thread().Usage()
+	default:
+		return 0, unix.EINVAL
+	}
+	return 0, copyOutRusage(t, a.Addr(1), &u)
+}
+
+// niceToRaw makes getpriority(2)'s raw result, 40…1 for nice -20…19.
+func niceToRaw(nice int) uint64 { return uint64(20 - nice) }
+
+func sysGetpriority(t *task.Task, a *task.Args) (uint64, error) {
+	nice, err := t.Kernel().Procs.Getpriority(t.Thread(), int(a.Int(0)), int(a.Int(1)))
+	if err != nil {
+		return 0, err
+	}
+	return niceToRaw(nice), nil
+}
+
+func sysSetpriority(t *task.Task, a *task.Args) (uint64, error) {
+	return 0, t.Kernel().Procs.Setpriority(t.Thread(), int(a.Int(0)), int(a.Int(1)), int(a.Int(2)))
+}

@@ -1,0 +1,187 @@
+package syscalls
+
+import (
+	"golang.org/x/sys/unix"
+	"gvisor.dev/gvisor/pkg/hostarch"
+
+	"runsc-lite/mm"
+	"runsc-lite/mm/memfile"
+	"runsc-lite/sentry/task"
+)
+
+// pageOffset is the part of an address inside its page.
+const pageOffset = hostarch.PageSize - 1
+
+func access(prot uint64) hostarch.AccessType {
+	return hostarch.AccessType{
+		Read:    prot&unix.PROT_READ != 0,
+		Write:   prot&unix.PROT_WRITE != 0,
+		Execute: prot&unix.PROT_EXEC != 0,
+	}
+}
+
+// sysMmap is mmap(2), ksys_mmap_pgoff and do_mmap.
+func sysMmap(t *task.Task, a *task.Args) (uint64, error) {
+	length, prot, flags := a[1], a[2], a[3]
+	offset := a[5]
+	if offset&pageOffset != 0 || length == 0 {
+		return 0, unix.EINVAL
+	}
+	opts := mm.MmapOptions{
+		Addr:           a.Addr(0),
+		Length:         length,
+		Prot:           access(prot),
+		MaxProt:        hostarch.AnyAccess,
+		Fixed:          flags&(unix.MAP_FIXED|unix.MAP_FIXED_NOREPLACE) != 0,
+		FixedNoReplace: flags&unix.MAP_FIXED_NOREPLACE != 0,
+		GrowsDown:      flags&unix.MAP_GROWSDOWN != 0,
+		Populate:       flags&(unix.MAP_POPULATE|unix.MAP_NONBLOCK) == unix.MAP_POPULATE,
+		Locked:         flags&unix.MAP_LOCKED != 0,
+		NoReserve:      flags&unix.MAP_NORESERVE != 0,
+	}
+	switch flags & unix.MAP_TYPE {
+	case unix.MAP_SHARED, unix.MAP_SHARED_VALIDATE:
+		opts.Shared = true
+	case unix.MAP_PRIVATE:
+	default:
+		return 0, unix.EINVAL
+	}
+	if flags&unix.MAP_HUGETLB != 0 {
+		return 0, unix.ENOMEM // no huge pages are set aside
+	}
+	if flags&unix.MAP_TYPE == unix.MAP_SHARED_VALIDATE && flags&unix.MAP_SYNC != 0 {
+		return 0, unix.EOPNOTSUPP
+	}
+	if flags&unix.MAP_ANONYMOUS != 0 {
+		addr, err := t.Memory().Space.Mmap(opts)
+		return uint64(addr), err
+	}
+
+	f, err := t.File(a.Int(4))
+	if err != nil {
+		return 0, err
+	}
+	defer f.DecRef()
+	if opts.Pager, opts.MaxProt, err = mappable(f, opts.Shared, opts.Prot); err != nil {
+		return 0, err
+	}
+	opts.Offset = offset
+	opts.File = f
+	if opts.GrowsDown {
+		return 0, unix.EINVAL
+	}
+	addr, err := t.Memory().Space.Mmap(opts)
+	return uint64(addr), err
+}
+
+// mapFile is what mmap needs to know of an open file.
+type mapFile interface {
+	Readable() bool
+	Writable() bool
+	NoExec() bool
+	Pager() (memfile.Pager, error)
+}
+
+// mappable checks the mode of f as do_mmap does, and says what the mapping
+// may ever be protected to.
+func mappable(f mapFile, shared bool, prot hostarch.AccessType) (memfile.Pager, hostarch.AccessType, error) {
+	limit := hostarch.AnyAccess
+	if !f.Readable() {
+		return nil, limit, unix.EACCES
+	}
+	if shared && !f.Writable() {
+		if prot.Write {
+			return nil, limit, unix.EACCES
+		}
+		limit.Write = false
+	}
+	if f.NoExec() {
+		if prot.Execute {
+			return nil, limit, unix.EPERM
+		}
+		limit.Execute = false
+	}
+	p, err := f.Pager()
+	return p, limit, err
+}
+
+func sysMunmap(t *task.Task, a *task.Args) (uint64, error) {
+	return 0, t.Memory().Space.Munmap(a.Addr(0), a[1])
+}
+
+// sysMprotect is mprotect(2). PROT_GROWSDOWN and PROT_GROWSUP are refused.
+func sysMprotect(t *task.Task, a *task.Args) (uint64, error) {
+	if a[2]&^(unix.PROT_READ|unix.PROT_WRITE|unix.PROT_EXEC|protSem) != 0 {
+		return 0, unix.EINVAL
+	}
+	return 0, t.Memory().Space.Mprotect(a.Addr(0), a[1], access(a[2]))
+}
+
+// protSem is PROT_SEM, which Linux accepts and ignores on x86.
+const protSem = 8
+
+func sysMremap(t *task.Task, a *task.Args) (uint64, error) {
+	addr, err := t.Memory().Space.Mremap(a.Addr(0), a[1], a[2], int(a.Int(3)), a.Addr(4))
+	return uint64(addr), err
+}
+
+func sysMadvise(t *task.Task, a *task.Args) (uint64, error) {
+	return 0, t.Memory().Space.Madvise(a.Addr(0), a[1], int(a.Int(2)))
+}
+
+func sysMsync(t *task.Task, a *task.Args) (uint64, error) {
+	return 0, t.Memory().Space.Msync(a.Addr(0), a[1], int(a.Int(2)))
+}
+
+// sysBrk is brk(2): it returns the new break, or the old one on failure.
+func sysBrk(t *task.Task, a *task.Args) (uint64, error) {
+	return uint64(t.Memory().Space.Brk(a.Addr(0))), nil
+}
+
+// sysMincore is mincore(2).
+func sysMincore(t *task.Task, a *task.Args) (uint64, error) {
+	addr, length := a.Addr(0), a[1]
+	if addr&pageOffset != 0 {
+		return 0, unix.EINVAL
+	}
+	const chunk = 1 << 16 // pages at a time
+	for pages := (length + pageOffset) / hostarch.PageSize; pages > 0; {
+		n := min(pages, chunk)
+		vec, err := t.Memory().Space.Mincore(addr, n*hostarch.PageSize)
+		if err != nil {
+			return 0, err
+		}
+		out := a.Addr(2) + hostarch.Addr((uint64(addr)-a[0])/hostarch.PageSize)
+		if _, err := t.Memory().Space.CopyOut(out, vec); err != nil {
+			return 0, err
+		}
+		addr += hostarch.Addr(n * hostarch.PageSize)
+		pages -= n
+	}
+	return 0, nil
+}
+
+func sysMlock(t *task.Task, a *task.Args) (uint64, error) {
+	return 0, t.Memory().Space.Mlock(a.Addr(0), a[1], false)
+}
+
+func sysMlock2(t *task.Task, a *task.Args) (uint64, error) {
+	if a[2]&^mlockOnFault != 0 {
+		return 0, unix.EINVAL
+	}
+	return 0, t.Memory().Space.Mlock(a.Addr(0), a[1], a[2] != 0)
+}
+
+const mlockOnFault = 1
+
+func sysMunlock(t *task.Task, a *task.Args) (uint64, error) {
+	return 0, t.Memory().Space.Munlock(a.Addr(0), a[1])
+}
+
+func sysMlockall(t *task.Task, a *task.Args) (uint64, error) {
+	return 0, t.Memory().Space.Mlockall(int(a.Int(0)))
+}
+
+func sysMunlockall(t *task.Task, a *task.Args) (uint64, error) {
+	return 0, t.Memory().Space.Munlockall()
+}

@@ -1,0 +1,205 @@
+package syscalls
+
+import (
+	"encoding/binary"
+
+	"golang.org/x/sys/unix"
+
+	"runsc-lite/sentry/task"
+)
+
+// Scheduling policies (sched(7)).
+const (
+	schedOther       = 0
+	schedFIFO        = 1
+	schedRR          = 2
+	schedBatch       = 3
+	schedIdle        = 5
+	schedDeadline    = 6
+	schedResetOnFork = 0x40000000
+)
+
+func sysSchedYield(t *task.Task, a *task.Args) (uint64, error) {
+	t.Yield()
+	return 0, nil
+}
+
+func sysSchedGetPriorityMax(t *task.Task, a *task.Args) (uint64, error) {
+	switch a.Int(0) {
+	case schedFIFO, schedRR:
+		return 99, nil
+	case schedOther, schedBatch, schedIdle, schedDeadline:
+		return 0, nil
+	}
+	return 0, unix.EINVAL
+}
+
+func sysSchedGetPriorityMin(t *task.Task, a *task.Args) (uint64, error) {
+	switch a.Int(0) {
+	case schedFIFO, schedRR:
+		return 1, nil
+	case schedOther, schedBatch, schedIdle, schedDeadline:
+		return 0, nil
+	}
+	return 0, unix.EINVAL
+}
+
+// sysSchedRrGetInterval reports the time slice of a SCHED_OTHER thread.
+func sysSchedRrGetInterval(t *task.Task, a *task.Args) (uint64, error) {
+	if a.Int(0) < 0 {
+		return 0, unix.EINVAL
+	}
+	if _, err := schedTarget(t, a.Int(0)); err != nil {
+		return 0, err
+	}
+	return 0, copyOutTimespec(t, a.Addr(1), 3_000_000)
+}
+
+// schedTarget finds the thread that a sched_* call means: 0 is the caller.
+func schedTarget(t *task.Task, tid int32) (*task.Task, error) {
+	if tid < 0 {
+		return nil, unix.EINVAL
+	}
+	if tid == 0 {
+		return t, nil
+	}
+	o := task.Of(t.Kernel().Procs.GetThread(int(tid)))
+	if o == nil {
+		return nil, unix.ESRCH
+	}
+	return o, nil
+}
+
+func sysSchedGetparam(t *task.Task, a *task.Args) (uint64, error) {
+	if a[1] == 0 {
+		return 0, unix.EINVAL
+	}
+	if _, err := schedTarget(t, a.Int(0)); err != nil {
+		return 0, err
+	}
+	return 0, t.Memory().Space.StoreUint32(a.Addr(1), 0)
+}
+
+func sysSchedSetparam(t *task.Task, a *task.Args) (uint64, error) {
+	if a[1] == 0 || a.Int(0) < 0 {
+		return 0, unix.EINVAL
+	}
+	prio, err := t.Memory().Space.LoadUint32(a.Addr(1))
+	if err != nil {
+		return 0, err
+	}
+	if _, err := schedTarget(t, a.Int(0)); err != nil {
+		return 0, err
+	}
+	if prio != 0 {
+		return 0, unix.EINVAL
+	}
+	return 0, nil
+}
+
+func sysSchedGetscheduler(t *task.Task, a *task.Args) (uint64, error) {
+	o, err := schedTarget(t, a.Int(0))
+	if err != nil {
+		return 0, err
+	}
+	return uint64(o.SchedPolicy()), nil
+}
+
+// sysSchedSetscheduler accepts the policies without real-time priority; the
+// others need a privilege that the sandbox does not have.
+func sysSchedSetscheduler(t *task.Task, a *task.Args) (uint64, error) {
+	if a[2] == 0 || a.Int(0) < 0 || a.Int(1) < 0 {
+		return 0, unix.EINVAL
+	}
+	prio, err := t.Memory().Space.LoadUint32(a.Addr(2))
+	if err != nil {
+		return 0, err
+	}
+	o, err := schedTarget(t, a.Int(0))
+	if err != nil {
+		return 0, err
+	}
+	switch p := a.Int(1) &^ schedResetOnFork; p {
+	case schedOther, schedBatch, schedIdle:
+		if prio != 0 {
+			return 0, unix.EINVAL
+		}
+		o.SetSchedPolicy(uint32(a.Int(1)))
+		return 0, nil
+	case schedFIFO, schedRR:
+		if prio < 1 || prio > 99 {
+			return 0, unix.EINVAL
+		}
+		return 0, unix.EPERM
+	}
+	return 0, unix.EINVAL
+}
+
+// sysSchedGetaffinity is sched_getaffinity(2): it returns the bytes written.
+func sysSchedGetaffinity(t *task.Task, a *task.Args) (uint64, error) {
+	const word = 8
+	cpus := t.Kernel().CPUs
+	size := (cpus + 63) / 64 * word
+	if a[1] < uint64((cpus+7)/8) || a[1]%word != 0 {
+		return 0, unix.EINVAL
+	}
+	o, err := schedTarget(t, a.Int(0))
+	if err != nil {
+		return 0, err
+	}
+	mask := make([]byte, size)
+	for i, w := range o.Affinity() {
+		binary.LittleEndian.PutUint64(mask[i*word:], w)
+	}
+	size = min(size, int(min(a[1], 1<<12)))
+	if _, err := t.Memory().Space.CopyOut(a.Addr(2), mask[:size]); err != nil {
+		return 0, err
+	}
+	return uint64(size), nil
+}
+
+// sysSchedSetaffinity is sched_setaffinity(2): EINVAL when no processor of the
+// sandbox is in the mask.
+func sysSchedSetaffinity(t *task.Task, a *task.Args) (uint64, error) {
+	cpus := t.Kernel().CPUs
+	mask := make([]byte, (cpus+63)/64*8)
+	n := min(uint64(len(mask)), a[1]&0xffffffff)
+	if _, err := t.Memory().Space.CopyIn(a.Addr(2), mask[:n]); err != nil {
+		return 0, err
+	}
+	o, err := schedTarget(t, a.Int(0))
+	if err != nil {
+		return 0, err
+	}
+	set := make([]uint64, len(mask)/8)
+	some := false
+	for i := range set {
+		set[i] = binary.LittleEndian.Uint64(mask[i*8:])
+		if left := cpus - i*64; left < 64 {
+			set[i] &= 1<<left - 1
+		}
+		some = some || set[i] != 0
+	}
+	if !some {
+		return 0, unix.EINVAL
+	}
+	o.SetAffinity(set)
+	return 0, nil
+}
+
+// sysGetcpu is getcpu(2): one node; the processor is the one that the sentry
+// runs on.
+func sysGetcpu(t *task.Task, a *task.Args) (uint64, error) {
+	cpu := t.CPU()
+	if a[0] != 0 {
+		if err := t.Memory().Space.StoreUint32(a.Addr(0), uint32(cpu)); err != nil {
+			return 0, err
+		}
+	}
+	if a[1] != 0 {
+		if err := t.Memory().Space.StoreUint32(a.Addr(1), 0); err != nil {
+			return 0, err
+		}
+	}
+	return 0, nil
+}

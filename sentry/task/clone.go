@@ -1,0 +1,157 @@
+package task
+
+import (
+	"golang.org/x/sys/unix"
+	"gvisor.dev/gvisor/pkg/hostarch"
+
+	"runsc-lite/procmgr"
+	"runsc-lite/sentry/fdtable"
+	"runsc-lite/sentry/vfs"
+)
+
+// CloneArgs are clone3(2)'s, checked for plausibility by procmgr and Clone.
+type CloneArgs struct {
+	Flags      uint64 // CLONE_*, without the signal
+	ExitSignal unix.Signal
+	Stack      hostarch.Addr // new stack pointer; 0: the parent's
+	TLS        uint64
+	ParentTID  hostarch.Addr
+	ChildTID   hostarch.Addr
+	PIDFD      hostarch.Addr
+	SetTID     []int
+	// NewPIDFD installs a pidfd for the child in the parent's table.
+	NewPIDFD func(*procmgr.Process) (int32, error)
+}
+
+// namespaces are the flags that need a feature which is not here yet.
+const namespaces = unix.CLONE_NEWNS | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWUSER |
+	unix.CLONE_NEWPID | unix.CLONE_NEWNET | unix.CLONE_NEWCGROUP | unix.CLONE_INTO_CGROUP
+
+// Clone is clone(2), fork(2) and vfork(2): it makes a thread like t, in t's
+// process or in a new one, and returns its id. Step by step, so that a
+// failure undoes the steps before it:
+//
+//	ids       procmgr.Fork reserves them, and checks flags and limits
+//	memory    shared, or copied on write
+//	files     descriptor table and fs context, shared or copied
+//	registers copied, RAX = 0
+//	start     the platform runs the child
+func (t *Task) Clone(o CloneArgs) (uint64, error) {
+	if o.Flags&namespaces != 0 {
+		return 0, unix.EINVAL
+	}
+	th, err := t.k.Procs.Fork(t.th, procmgr.CloneOptions{Flags: o.Flags, ExitSignal: o.ExitSignal, SetTID: o.SetTID})
+	if err != nil {
+		return 0, err
+	}
+	child := &Task{k: t.k, th: th}
+	undo := func(err error) (uint64, error) {
+		child.dropResources()
+		th.Abort()
+		return 0, err
+	}
+	if child.mem, err = t.cloneMemory(o.Flags); err != nil {
+		return undo(err)
+	}
+	child.fds = t.cloneFiles(o.Flags)
+	child.fs = t.cloneFS(o.Flags)
+	if err := t.cloneRegisters(child, &o); err != nil {
+		return undo(err)
+	}
+	if o.Flags&(unix.CLONE_VM|unix.CLONE_VFORK) != unix.CLONE_VM {
+		child.sigStack = t.sigStack
+	}
+	if o.Flags&unix.CLONE_CHILD_CLEARTID != 0 {
+		child.clearTID = o.ChildTID
+	}
+	if o.Flags&unix.CLONE_CHILD_SETTID != 0 {
+		child.init.setTID = o.ChildTID
+	}
+	tid := th.ID()
+	if o.Flags&unix.CLONE_PARENT_SETTID != 0 {
+		t.mem.Space.StoreUint32(o.ParentTID, uint32(tid)) // Linux ignores a fault here
+	}
+	if o.Flags&unix.CLONE_PIDFD != 0 {
+		fd, err := o.NewPIDFD(th.Process())
+		if err != nil {
+			return undo(err)
+		}
+		if err := t.mem.Space.StoreUint32(o.PIDFD, uint32(fd)); err != nil {
+			t.fds.Close(int(fd))
+			return undo(unix.EFAULT)
+		}
+	}
+	th.SetData(child)
+	t.k.tasks.Add(1)
+	if err := t.k.Platform.Spawn(t.ctx, child.mem.Guest, child.run); err != nil {
+		t.k.tasks.Done()
+		t.k.Log.Warn("cannot start a guest thread", "err", err)
+		return undo(unix.EAGAIN)
+	}
+	th.Start()
+	if o.Flags&unix.CLONE_VFORK != 0 {
+		t.th.WaitVfork(th)
+	}
+	return uint64(tid), nil
+}
+
+func (t *Task) cloneMemory(flags uint64) (*Memory, error) {
+	if flags&unix.CLONE_VM != 0 {
+		t.mem.Space.IncUsers()
+		return t.mem, nil
+	}
+	guest, err := t.k.Platform.NewAddressSpace()
+	if err != nil {
+		return nil, unix.ENOMEM
+	}
+	m := *t.mem
+	m.Guest = guest
+	if m.Space, err = t.mem.Space.Fork(guest, hostarch.Addr(t.ctx.Registers().Rsp)); err != nil {
+		guest.Release()
+		return nil, err
+	}
+	// What the fork made read-only must be so for the parent's other threads
+	// before the child looks at it.
+	if t.mem.Guest.Contexts() > 1 {
+		if err := t.ctx.Flush(t.mem.Guest); err != nil {
+			m.Space.DecUsers()
+			return nil, unix.ENOMEM
+		}
+	}
+	return &m, nil
+}
+
+func (t *Task) cloneFiles(flags uint64) *fdtable.Table {
+	if flags&unix.CLONE_FILES != 0 {
+		t.fds.IncRef()
+		return t.fds
+	}
+	return t.fds.Copy()
+}
+
+func (t *Task) cloneFS(flags uint64) *vfs.FSContext {
+	if flags&unix.CLONE_FS != 0 {
+		return t.fs.Share()
+	}
+	return t.fs.Copy()
+}
+
+func (t *Task) cloneRegisters(child *Task, o *CloneArgs) error {
+	regs := *t.ctx.Registers()
+	regs.Rax = 0
+	if o.Stack != 0 {
+		regs.Rsp = uint64(o.Stack)
+	}
+	if o.Flags&unix.CLONE_SETTLS != 0 {
+		if o.TLS >= uint64(t.k.Platform.MaxAddress()) {
+			return unix.EPERM
+		}
+		regs.Fs_base = o.TLS
+	}
+	fp, err := t.ctx.FPState()
+	if err != nil {
+		return unix.EAGAIN
+	}
+	child.init = startState{regs: regs, fp: fp, setTID: child.init.setTID}
+	return nil
+}

@@ -1,0 +1,146 @@
+// Package task runs guest threads.
+//
+// A Task is one guest thread: a goroutine that owns a platform.Context and
+// runs one loop (run.go). It puts together what the lower packages keep
+// apart: ids, signals and hierarchy from procmgr, the address space from mm,
+// descriptors from fdtable, the file tree from vfs. The system calls
+// themselves are handlers in a Table that the kernel is given.
+//
+// What is a Task's own is touched by its goroutine only; what other tasks
+// read through /proc is under Task.mu.
+//
+// Lock order:
+//
+//	procmgr's locks
+//	  Task.mu
+//	    mm.Space's locks
+//	    vfs's and fdtable's locks
+package task
+
+import (
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+	"gvisor.dev/gvisor/pkg/hostarch"
+
+	"runsc-lite/loader"
+	"runsc-lite/mm"
+	"runsc-lite/mm/memfile"
+	"runsc-lite/platform"
+	"runsc-lite/procmgr"
+	"runsc-lite/sentry/clock"
+	"runsc-lite/sentry/futex"
+	"runsc-lite/sentry/vfs"
+)
+
+// Config is what a Kernel is made of. All fields but Tracer and Log are
+// needed.
+type Config struct {
+	Platform platform.Platform
+	Memory   *memfile.File
+	Procs    *procmgr.Table
+	Futexes  *futex.Manager
+	Clock    clock.Clock
+	VDSO     *loader.VDSO
+	Syscalls Table
+	Mounts   *vfs.Namespace
+	Tracer   Tracer // strace; nil for none
+	Log      *slog.Logger
+	CPUs     int // processors that the guest sees
+	Hostname string
+}
+
+// Kernel is what all tasks of a sandbox share.
+type Kernel struct {
+	Config
+
+	// UTS holds the host and domain name.
+	UTS UTS
+
+	// missed counts the calls that no handler serves, by number.
+	missed [512]atomic.Uint64
+
+	tasks sync.WaitGroup
+}
+
+// UTS is the uts namespace (uname(2)).
+type UTS struct {
+	mu           sync.Mutex
+	host, domain string
+}
+
+// Names returns the host and the domain name.
+func (u *UTS) Names() (host, domain string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.host, u.domain
+}
+
+// SetHost sets the host name.
+func (u *UTS) SetHost(s string) { u.mu.Lock(); u.host = s; u.mu.Unlock() }
+
+// SetDomain sets the domain name.
+func (u *UTS) SetDomain(s string) { u.mu.Lock(); u.domain = s; u.mu.Unlock() }
+
+// Tracer is told of every call and signal (strace).
+type Tracer interface {
+	// Enter is called before a call, and returns what Exit is to be given.
+	Enter(tid int, nr uint64, args *Args, mem *mm.Space) any
+	Exit(tid int, nr uint64, args *Args, mem *mm.Space, state any, ret uint64, err error)
+	Signal(tid int, info *procmgr.SigInfo)
+	Ended(tid int, status uint32)
+}
+
+// New makes a kernel.
+func New(c Config) *Kernel {
+	k := &Kernel{Config: c}
+	k.UTS.host, k.UTS.domain = c.Hostname, "(none)"
+	return k
+}
+
+// Wait returns when no task is left.
+func (k *Kernel) Wait() { k.tasks.Wait() }
+
+// Missed calls fn for each system call that guests made and nobody serves.
+func (k *Kernel) Missed(fn func(name string, count uint64)) {
+	for nr := range k.missed {
+		if n := k.missed[nr].Load(); n != 0 {
+			name := fmt.Sprintf("syscall_%#x", nr)
+			if nr < len(k.Syscalls) && k.Syscalls[nr].Name != "" {
+				name = k.Syscalls[nr].Name
+			}
+			fn(name, n)
+		}
+	}
+}
+
+// Memory is a guest address space, both sides of it.
+type Memory struct {
+	Space *mm.Space
+	Guest platform.AddressSpace
+
+	// What was executed, for /proc.
+	Exe                   vfs.Path
+	Args, Env             hostarch.AddrRange
+	Auxv                  []byte
+	StartCode, StackStart hostarch.Addr
+}
+
+// newMemory makes an empty address space.
+func (k *Kernel) newMemory(limits *procmgr.LimitSet) (*Memory, error) {
+	guest, err := k.Platform.NewAddressSpace()
+	if err != nil {
+		return nil, fmt.Errorf("%w: making an address space: %v", unix.ENOMEM, err)
+	}
+	space := mm.NewSpace(mm.Config{
+		File:   k.Config.Memory,
+		Mapper: guest,
+		Min:    k.Platform.MinAddress(),
+		Max:    k.Platform.MaxAddress(),
+		Limits: limits,
+	})
+	return &Memory{Space: space, Guest: guest}, nil
+}

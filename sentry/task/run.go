@@ -1,0 +1,227 @@
+package task
+
+import (
+	"errors"
+	"fmt"
+	"runtime/debug"
+
+	"golang.org/x/sys/unix"
+	"gvisor.dev/gvisor/pkg/hostarch"
+
+	"runsc-lite/mm"
+	"runsc-lite/platform"
+	"runsc-lite/procmgr"
+)
+
+// run is a task's life, from its first instruction to its last.
+func (t *Task) run(ctx platform.Context) {
+	defer t.k.tasks.Done()
+	t.ctx = ctx
+	t.th.SetRunner(ctx)
+	t.th.Start()
+	defer t.exit()
+	defer t.contain()
+
+	*ctx.Registers() = t.init.regs
+	if t.init.fp != nil {
+		if err := ctx.SetFPState(t.init.fp); err != nil {
+			t.lost(err)
+		}
+	}
+	if a := t.init.setTID; a != 0 {
+		t.mem.Space.StoreUint32(a, uint32(t.th.ID())) // Linux ignores a fault here
+	}
+	t.init = startState{}
+
+	for {
+		if t.th.Pending() && !t.work() {
+			return
+		}
+		ex, err := ctx.Run(t.mem.Guest)
+		if err != nil {
+			t.lost(err)
+			continue
+		}
+		switch ex.Kind {
+		case platform.ExitSyscall:
+			t.syscall()
+		case platform.ExitFault:
+			t.pageFault(&ex)
+		case platform.ExitSignal:
+			t.exception(&ex)
+		}
+	}
+}
+
+// contain keeps a panic of a handler inside this one process: its guest is
+// killed, and the sandbox goes on.
+func (t *Task) contain() {
+	if p := recover(); p != nil {
+		t.k.Log.Error("a system call panicked; its process is killed",
+			"panic", fmt.Sprint(p), "tid", t.th.ID(), "syscall", t.k.name(t.sysno), "stack", string(debug.Stack()))
+		t.th.ExitGroup(procmgr.SignalStatus(unix.SIGKILL))
+	}
+}
+
+// lost ends the process because its guest side is gone.
+func (t *Task) lost(err error) {
+	t.k.Log.Debug("guest thread lost", "tid", t.th.ID(), "err", err)
+	t.th.ExitGroup(procmgr.SignalStatus(unix.SIGKILL))
+}
+
+// work does what must be done before guest code runs on: stops, signals,
+// death. It reports false when the task has to exit.
+func (t *Task) work() bool {
+	for {
+		w := t.th.NextWork()
+		switch w.Kind {
+		case procmgr.WorkNone:
+			t.settleRestart(nil)
+			if m, ok := t.th.TakeSavedMask(); ok {
+				t.th.SetSignalMask(m)
+			}
+			return true
+		case procmgr.WorkExit:
+			return false
+		case procmgr.WorkDeliver:
+			if t.k.Tracer != nil {
+				t.k.Tracer.Signal(t.th.ID(), &w.Info)
+			}
+			t.deliver(&w)
+		}
+	}
+}
+
+// deliver makes the thread run a signal handler (handle_signal).
+func (t *Task) deliver(w *procmgr.Work) {
+	t.settleRestart(&w.Action)
+	mask := t.th.SignalMask()
+	if saved, ok := t.th.TakeSavedMask(); ok {
+		// sigsuspend and its kind: the handler returns to the mask of before.
+		mask, saved = saved, mask
+		_ = saved
+	}
+	if err := t.pushFrame(&w.Info, &w.Action, uint64(mask)); err != nil {
+		// Linux's signal_setup_done(failed): force_sigsegv.
+		t.th.ForceSegv(w.Info.Signo)
+		return
+	}
+	blocked := t.th.SignalMask() | w.Action.Mask
+	if w.Action.Flags&saNoDefer == 0 {
+		blocked |= procmgr.SetOf(unix.Signal(w.Info.Signo))
+	}
+	t.th.SetSignalMask(blocked)
+}
+
+// syscall services the call that the registers describe.
+func (t *Task) syscall() {
+	regs := t.ctx.Registers()
+	t.sysno = regs.Orig_rax
+	args := Args{regs.Rdi, regs.Rsi, regs.Rdx, regs.R10, regs.R8, regs.R9}
+	var traced any
+	if t.k.Tracer != nil {
+		traced = t.k.Tracer.Enter(t.th.ID(), t.sysno, &args, t.mem.Space)
+	}
+	ret, err := t.dispatch(&args)
+	if t.k.Tracer != nil {
+		t.k.Tracer.Exit(t.th.ID(), t.sysno, &args, t.mem.Space, traced, ret, err)
+	}
+	if t.noResult {
+		t.noResult = false
+		return
+	}
+	if err == nil {
+		regs.Rax = ret
+		return
+	}
+	switch e := err.(type) {
+	case unix.Errno:
+		regs.Rax = errnoValue(e)
+	case Restart:
+		// A signal is pending: settled with it.
+		t.restart = e
+		regs.Rax = errnoValue(unix.EINTR)
+	default:
+		var errno unix.Errno
+		if !errors.As(err, &errno) {
+			t.k.Log.Warn("system call failed without an errno", "syscall", t.k.name(t.sysno), "err", err)
+			errno = unix.EIO
+		}
+		regs.Rax = errnoValue(errno)
+	}
+}
+
+func (t *Task) dispatch(args *Args) (uint64, error) {
+	k := t.k
+	if t.sysno < uint64(len(k.Syscalls)) {
+		if fn := k.Syscalls[t.sysno].Fn; fn != nil {
+			return fn(t, args)
+		}
+	}
+	if t.sysno < uint64(len(k.missed)) {
+		k.missed[t.sysno].Add(1)
+	}
+	return 0, unix.ENOSYS
+}
+
+func (k *Kernel) name(nr uint64) string {
+	if nr < uint64(len(k.Syscalls)) && k.Syscalls[nr].Name != "" {
+		return k.Syscalls[nr].Name
+	}
+	return fmt.Sprintf("syscall_%#x", nr)
+}
+
+// NoResult tells the loop that the running handler set the registers itself
+// (rt_sigreturn, execve).
+func (t *Task) NoResult() { t.noResult = true }
+
+// pageFault resolves a fault or turns it into a signal.
+func (t *Task) pageFault(ex *platform.Exit) {
+	err := t.mem.Space.Fault(ex.Addr, ex.Access)
+	if err == nil {
+		return
+	}
+	info := procmgr.SigInfo{Signo: int32(unix.SIGSEGV), Code: segvMapErr, Addr: uint64(ex.Addr)}
+	var fe *mm.FaultError
+	if errors.As(err, &fe) {
+		info.Signo, info.Code = int32(fe.Signal), fe.Code
+	}
+	t.fault = faultInfo{err: faultCode(ex.Access, info.Code), trapno: trapPageFault, cr2: uint64(ex.Addr)}
+	t.th.ForceSignal(info)
+}
+
+// exception turns a processor exception into its signal.
+func (t *Task) exception(ex *platform.Exit) {
+	trap := uint64(0)
+	switch unix.Signal(ex.Signo) {
+	case unix.SIGILL:
+		trap = 6
+	case unix.SIGTRAP:
+		trap = 3
+	case unix.SIGSEGV:
+		trap = 13
+	}
+	t.fault = faultInfo{trapno: trap}
+	t.th.ForceSignal(procmgr.SigInfo{Signo: ex.Signo, Code: ex.Code, Addr: uint64(ex.Addr)})
+}
+
+const (
+	segvMapErr    = 1
+	segvAccErr    = 2
+	trapPageFault = 14
+)
+
+// faultCode makes the x86 page fault error code that a sigcontext shows.
+func faultCode(at hostarch.AccessType, code int32) uint64 {
+	e := uint64(4) // from user mode
+	if code == segvAccErr {
+		e |= 1
+	}
+	if at.Write {
+		e |= 2
+	}
+	if at.Execute {
+		e |= 16
+	}
+	return e
+}

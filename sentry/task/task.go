@@ -1,0 +1,101 @@
+package task
+
+import (
+	"sync"
+
+	"gvisor.dev/gvisor/pkg/hostarch"
+	"gvisor.dev/gvisor/pkg/waiter"
+
+	"runsc-lite/platform"
+	"runsc-lite/procmgr"
+	"runsc-lite/sentry/fdtable"
+	"runsc-lite/sentry/vfs"
+)
+
+// Linux's SA_* flags.
+const (
+	saOnStack  = 0x08000000
+	saRestart  = 0x10000000
+	saNoDefer  = 0x40000000
+	saRestorer = 0x04000000
+)
+
+// Task is a guest thread.
+type Task struct {
+	k  *Kernel
+	th *procmgr.Thread
+
+	// mu guards the pointers below against readers that are not this task's
+	// goroutine; the goroutine itself reads them without it.
+	mu  sync.Mutex
+	mem *Memory
+	fds *fdtable.Table
+	fs  *vfs.FSContext
+
+	// The rest belongs to the task's goroutine.
+
+	ctx  platform.Context
+	init startState
+
+	sysno     uint64 // number of the call being serviced
+	restart   Restart
+	restartFn Handler
+	noResult  bool // the call replaced the registers itself
+
+	sigStack SigStack
+	fault    faultInfo
+
+	clearTID   hostarch.Addr // set_tid_address(2)
+	RobustList hostarch.Addr // set_robust_list(2)
+
+	entry waiter.Entry // for one wait at a time
+	ready chan struct{}
+}
+
+// startState is what a new task begins with.
+type startState struct {
+	regs   platform.Registers
+	fp     []byte        // nil: as in a fresh program
+	setTID hostarch.Addr // CLONE_CHILD_SETTID
+}
+
+// Kernel returns the kernel that t belongs to.
+func (t *Task) Kernel() *Kernel { return t.k }
+
+// Thread returns t's entry in the process table.
+func (t *Task) Thread() *procmgr.Thread { return t.th }
+
+// Process returns the process that t is a thread of.
+func (t *Task) Process() *procmgr.Process { return t.th.Process() }
+
+// Memory returns the address space.
+func (t *Task) Memory() *Memory { return t.mem }
+
+// FDs returns the descriptor table.
+func (t *Task) FDs() *fdtable.Table { return t.fds }
+
+// FS returns root, working directory, umask and credentials for path walks.
+func (t *Task) FS() *vfs.FSContext { return t.fs }
+
+// Context returns the platform context. Only t's goroutine may use it.
+func (t *Task) Context() platform.Context { return t.ctx }
+
+// SetClearTID sets the word that is cleared, and woken, when t exits.
+func (t *Task) SetClearTID(a hostarch.Addr) { t.clearTID = a }
+
+// snapshot returns what /proc shows of t; nil parts are gone already.
+func (t *Task) snapshot() (*Memory, *fdtable.Table, *vfs.FSContext) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.mem, t.fds, t.fs
+}
+
+// Of returns the task of a thread, nil if it has none (the init of a sandbox
+// without one).
+func Of(th *procmgr.Thread) *Task {
+	if th == nil {
+		return nil
+	}
+	t, _ := th.Data().(*Task)
+	return t
+}
