@@ -16,8 +16,10 @@ import (
 // syscallsCommand prints the system call table.
 type syscallsCommand struct{}
 
-func (syscallsCommand) Name() string             { return "syscalls" }
-func (syscallsCommand) Synopsis() string         { return "list the system calls and how far each is supported" }
+func (syscallsCommand) Name() string { return "syscalls" }
+func (syscallsCommand) Synopsis() string {
+	return "list the system calls and how far each is supported"
+}
 func (syscallsCommand) Usage() string            { return "syscalls\n" }
 func (syscallsCommand) SetFlags(f *flag.FlagSet) {}
 

@@ -4,10 +4,313 @@
 // memfd, which the sentry maps once, whole, and which platforms map piecewise
 // into guests. A Range of it is an extent; every page of it has a reference
 // count, and goes back to the host when the count falls to zero.
+//
+// The file is demand-zero itself: a range that nobody touched costs nothing, so
+// that a large one can be handed out at once. What is freed is kept dirty for a
+// while: small allocations reuse it, cleared by hand, without any host call.
 package memfile
+
+import (
+	"fmt"
+	"math/bits"
+	"sync"
+
+	"github.com/google/btree"
+	"golang.org/x/sys/unix"
+
+	"runsc-lite/hostcall"
+)
+
+const (
+	pageSize = 4096
+	hugeSize = 2 << 20
+
+	// smallSize is the largest allocation that is served from dirty memory.
+	smallSize = 64 << 10
+	// maxDirty is how much freed memory is kept before it goes back.
+	maxDirty = 16 << 20
+)
 
 // Range is [Start, End) in the memory file, in bytes, page-aligned.
 type Range struct{ Start, End uint64 }
 
 // Length returns the number of bytes in r.
 func (r Range) Length() uint64 { return r.End - r.Start }
+
+// Config sets limits.
+type Config struct {
+	// Size is how far the file can reach, in bytes, holes and all. 0: 1 TiB.
+	Size uint64
+	// Limit is how much may be allocated at a time. 0: Size.
+	Limit uint64
+}
+
+// Options are how Allocate allocates.
+type Options struct {
+	// Overwrite says that the caller will store into every byte before anyone
+	// reads: the content need not be zero.
+	Overwrite bool
+}
+
+// File is the memory file. All methods are safe from any goroutine.
+type File struct {
+	fd    int
+	view  []byte
+	limit uint64
+
+	mu        sync.Mutex
+	runs      *btree.BTreeG[run] // pages in use, in runs of equal count
+	clean     freeSet            // zero, not held by the host
+	dirty     [16]([]Range)      // small freed ranges by size class (pages, log2)
+	dirtyLen  uint64             // bytes in dirty
+	allocated uint64
+}
+
+// run is a stretch of pages with one reference count.
+type run struct {
+	start, end uint64
+	refs       uint32
+}
+
+// New makes the memory file.
+func New(c Config) (*File, error) {
+	if c.Size == 0 {
+		c.Size = 1 << 40
+	}
+	if c.Limit == 0 {
+		c.Limit = c.Size
+	}
+	fd, err := hostcall.MemfdCreate("runsc-lite-memory")
+	if err != nil {
+		return nil, fmt.Errorf("making the memory file: %w", err)
+	}
+	if err := hostcall.Ftruncate(fd, int64(c.Size)); err != nil {
+		hostcall.Close(fd)
+		return nil, fmt.Errorf("sizing the memory file to %d bytes: %w", c.Size, err)
+	}
+	view, err := hostcall.MapShared(fd, c.Size)
+	if err != nil {
+		hostcall.Close(fd)
+		return nil, fmt.Errorf("mapping %d bytes of the memory file: %w", c.Size, err)
+	}
+	f := &File{
+		fd:    fd,
+		view:  view,
+		limit: c.Limit,
+		runs:  btree.NewG(32, func(a, b run) bool { return a.start < b.start }),
+	}
+	f.clean.init()
+	f.clean.add(Range{0, c.Size})
+	return f, nil
+}
+
+// FD returns the descriptor, for platforms to map.
+func (f *File) FD() int { return f.fd }
+
+// Close gives everything back to the host. Nobody uses the memory any more.
+func (f *File) Close() {
+	hostcall.Unmap(f.view)
+	hostcall.Close(f.fd)
+}
+
+// Bytes returns r as the sentry sees it. The caller holds a reference on r.
+// Guests may change the content at any time.
+func (f *File) Bytes(r Range) []byte { return f.view[r.Start:r.End:r.End] }
+
+// Allocate returns a range of the given length (a multiple of the page size),
+// each page with one reference, full of zeros unless Overwrite is set. ENOMEM:
+// the limit is reached.
+func (f *File) Allocate(length uint64, o Options) (Range, error) {
+	if length == 0 || length%pageSize != 0 {
+		return Range{}, unix.EINVAL
+	}
+	f.mu.Lock()
+	if f.allocated+length > f.limit {
+		f.mu.Unlock()
+		return Range{}, unix.ENOMEM
+	}
+	r, wasDirty := f.takeDirty(length)
+	if !wasDirty {
+		var ok bool
+		if r, ok = f.clean.take(length); !ok {
+			f.punchDirty()
+			if r, ok = f.clean.take(length); !ok {
+				f.mu.Unlock()
+				return Range{}, unix.ENOMEM
+			}
+		}
+	}
+	f.allocated += length
+	f.runs.ReplaceOrInsert(run{r.Start, r.End, 1})
+	f.merge(r)
+	f.mu.Unlock()
+	if wasDirty && !o.Overwrite {
+		clear(f.Bytes(r))
+	}
+	return r, nil
+}
+
+// class is the size class of a small length: floor(log2(pages)).
+func class(length uint64) int { return bits.Len64(length/pageSize) - 1 }
+
+func (f *File) takeDirty(length uint64) (Range, bool) {
+	if length > smallSize {
+		return Range{}, false
+	}
+	// A class holds lengths from 2^c pages on: look at the own one for a fit at
+	// its end, then at the larger ones.
+	for c := class(length); c < len(f.dirty); c++ {
+		l := f.dirty[c]
+		if n := len(l); n > 0 && l[n-1].Length() >= length {
+			r := l[n-1]
+			f.dirty[c] = l[:n-1]
+			f.dirtyLen -= length
+			if r.Length() > length {
+				rest := Range{r.Start + length, r.End}
+				f.dirty[class(rest.Length())] = append(f.dirty[class(rest.Length())], rest)
+				r.End = r.Start + length
+			}
+			return r, true
+		}
+	}
+	return Range{}, false
+}
+
+// IncRef adds a reference to every page of r; the caller holds one.
+func (f *File) IncRef(r Range) { f.adjust(r, 1) }
+
+// DecRef drops a reference from every page of r.
+func (f *File) DecRef(r Range) { f.adjust(r, -1) }
+
+// adjust changes the counts of r's pages and frees those that fall to zero.
+func (f *File) adjust(r Range, delta int) {
+	if r.Length() == 0 {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.splitAt(r.Start)
+	f.splitAt(r.End)
+	var small [8]run
+	touched := small[:0]
+	f.runs.AscendRange(run{start: r.Start}, run{start: r.End}, func(x run) bool {
+		touched = append(touched, x)
+		return true
+	})
+	at := r.Start
+	for _, x := range touched {
+		if x.start != at {
+			panic(fmt.Sprintf("memfile: count of a page changed that is not allocated: %#x", at))
+		}
+		at = x.end
+		x.refs = uint32(int(x.refs) + delta)
+		if x.refs == 0 {
+			f.runs.Delete(x)
+			f.free(Range{x.start, x.end})
+			continue
+		}
+		f.runs.ReplaceOrInsert(x)
+	}
+	if at != r.End {
+		panic(fmt.Sprintf("memfile: count of a page changed that is not allocated: %#x", at))
+	}
+	f.merge(r)
+}
+
+// splitAt makes a run boundary at off.
+func (f *File) splitAt(off uint64) {
+	f.runs.DescendLessOrEqual(run{start: off}, func(x run) bool {
+		if x.start < off && off < x.end {
+			f.runs.ReplaceOrInsert(run{x.start, off, x.refs})
+			f.runs.ReplaceOrInsert(run{off, x.end, x.refs})
+		}
+		return false
+	})
+}
+
+// merge joins runs of equal count around the boundaries of r.
+func (f *File) merge(r Range) {
+	for _, off := range [...]uint64{r.End, r.Start} {
+		b, ok := f.runs.Get(run{start: off})
+		if !ok {
+			continue
+		}
+		var a run
+		f.runs.DescendLessOrEqual(run{start: off - 1}, func(x run) bool { a = x; return false })
+		if off > 0 && a.end == off && a.refs == b.refs && a.start < off {
+			f.runs.Delete(b)
+			f.runs.ReplaceOrInsert(run{a.start, b.end, a.refs})
+		}
+	}
+}
+
+// free takes unused pages back. The caller holds f.mu.
+func (f *File) free(r Range) {
+	f.allocated -= r.Length()
+	if r.Length() > smallSize {
+		f.punch(r)
+		return
+	}
+	c := class(r.Length())
+	f.dirty[c] = append(f.dirty[c], r)
+	if f.dirtyLen += r.Length(); f.dirtyLen > maxDirty {
+		f.punchDirty()
+	}
+}
+
+func (f *File) punch(r Range) {
+	// It cannot fail but for memory, and then only costs memory: the range is
+	// cleared by hand so that it may count as clean.
+	if err := hostcall.PunchHole(f.fd, int64(r.Start), int64(r.Length())); err != nil {
+		clear(f.Bytes(r))
+	}
+	f.clean.add(r)
+}
+
+// punchDirty returns all dirty memory to the host.
+func (f *File) punchDirty() {
+	for c, l := range f.dirty {
+		for _, r := range l {
+			f.punch(r)
+		}
+		f.dirty[c] = nil
+	}
+	f.dirtyLen = 0
+}
+
+// Trim returns memory that is kept for reuse to the host.
+func (f *File) Trim() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.punchDirty()
+}
+
+// Shared splits r's head by whether it is shared: it returns how many bytes
+// from r.Start on have the same answer, at most r's length.
+func (f *File) Shared(r Range) (length uint64, shared bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	end := r.Start
+	first := true
+	for end < r.End {
+		var x run
+		f.runs.DescendLessOrEqual(run{start: end}, func(y run) bool { x = y; return false })
+		if x.end <= end || !first && (x.refs > 1) != shared {
+			break
+		}
+		shared = x.refs > 1
+		first = false
+		end = min(x.end, r.End)
+	}
+	return end - r.Start, shared
+}
+
+// Allocated returns how many bytes are allocated, touched or not.
+func (f *File) Allocated() uint64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.allocated
+}
+
+// Usage returns how many bytes the host holds for the file.
+func (f *File) Usage() (uint64, error) { return hostcall.FileBlocks(f.fd) }

@@ -11,12 +11,16 @@ import (
 
 func setup(t testing.TB) (*Ptrace, int) {
 	fd, err := unix.MemfdCreate("m", 0)
-	if err != nil { t.Fatal(err) }
+	if err != nil {
+		t.Fatal(err)
+	}
 	unix.Ftruncate(fd, 1<<30)
 	// mov eax,39; syscall; jmp -9
 	unix.Pwrite(fd, []byte{0xb8, 39, 0, 0, 0, 0x0f, 0x05, 0xeb, 0xf7}, 0)
 	p, err := New(Config{MemoryFD: fd})
-	if err != nil { t.Fatal(err) }
+	if err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() { p.Close(); unix.Close(fd) })
 	return p, fd
 }
@@ -32,13 +36,18 @@ func BenchmarkNull(b *testing.B) {
 		b.ResetTimer()
 		for i := 0; i < b.N; i++ {
 			ex, err := c.Run(as)
-			if err != nil || ex.Kind != platform.ExitSyscall { b.Error(ex, err); return }
+			if err != nil || ex.Kind != platform.ExitSyscall {
+				b.Error(ex, err)
+				return
+			}
 			c.Registers().Rax = uint64(i)
 		}
 		b.StopTimer()
 		as.Release()
 	})
-	if err != nil { b.Fatal(err) }
+	if err != nil {
+		b.Fatal(err)
+	}
 	<-done
 }
 
@@ -59,10 +68,14 @@ func BenchmarkProcess(b *testing.B) {
 			if err := p.Spawn(c, n, func(c platform.Context) {
 				c.Registers().Rip = 0x10000
 				ex, err := c.Run(n)
-				if err != nil || ex.Kind != platform.ExitSyscall { b.Error(ex, err) }
+				if err != nil || ex.Kind != platform.ExitSyscall {
+					b.Error(ex, err)
+				}
 				n.Release()
 				close(ch)
-			}); err != nil { b.Fatal(err) }
+			}); err != nil {
+				b.Fatal(err)
+			}
 			<-ch
 		}
 		b.StopTimer()

@@ -262,8 +262,8 @@ type worker struct {
 	p    *Ptrace
 	jobs chan job
 	core atomic.Int32 // where it and its tracees are pinned
-	want int // core for the next job; set before the job is sent
-	tid  int // host thread id
+	want int          // core for the next job; set before the job is sent
+	tid  int          // host thread id
 
 	spare *stub // a clean stub, attached, for the next space
 }

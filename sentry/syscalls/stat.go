@@ -371,15 +371,19 @@ func removexattr(t *task.Task, a *task.Args, flags uint32, byFD bool) (uint64, e
 
 const nofollow = unix.AT_SYMLINK_NOFOLLOW
 
-func sysSetxattr(t *task.Task, a *task.Args) (uint64, error)     { return setxattr(t, a, 0, false) }
-func sysLsetxattr(t *task.Task, a *task.Args) (uint64, error)    { return setxattr(t, a, nofollow, false) }
-func sysFsetxattr(t *task.Task, a *task.Args) (uint64, error)    { return setxattr(t, a, 0, true) }
-func sysGetxattr(t *task.Task, a *task.Args) (uint64, error)     { return getxattr(t, a, 0, false) }
-func sysLgetxattr(t *task.Task, a *task.Args) (uint64, error)    { return getxattr(t, a, nofollow, false) }
-func sysFgetxattr(t *task.Task, a *task.Args) (uint64, error)    { return getxattr(t, a, 0, true) }
-func sysListxattr(t *task.Task, a *task.Args) (uint64, error)    { return listxattr(t, a, 0, false) }
-func sysLlistxattr(t *task.Task, a *task.Args) (uint64, error)   { return listxattr(t, a, nofollow, false) }
-func sysFlistxattr(t *task.Task, a *task.Args) (uint64, error)   { return listxattr(t, a, 0, true) }
-func sysRemovexattr(t *task.Task, a *task.Args) (uint64, error)  { return removexattr(t, a, 0, false) }
-func sysLremovexattr(t *task.Task, a *task.Args) (uint64, error) { return removexattr(t, a, nofollow, false) }
+func sysSetxattr(t *task.Task, a *task.Args) (uint64, error)  { return setxattr(t, a, 0, false) }
+func sysLsetxattr(t *task.Task, a *task.Args) (uint64, error) { return setxattr(t, a, nofollow, false) }
+func sysFsetxattr(t *task.Task, a *task.Args) (uint64, error) { return setxattr(t, a, 0, true) }
+func sysGetxattr(t *task.Task, a *task.Args) (uint64, error)  { return getxattr(t, a, 0, false) }
+func sysLgetxattr(t *task.Task, a *task.Args) (uint64, error) { return getxattr(t, a, nofollow, false) }
+func sysFgetxattr(t *task.Task, a *task.Args) (uint64, error) { return getxattr(t, a, 0, true) }
+func sysListxattr(t *task.Task, a *task.Args) (uint64, error) { return listxattr(t, a, 0, false) }
+func sysLlistxattr(t *task.Task, a *task.Args) (uint64, error) {
+	return listxattr(t, a, nofollow, false)
+}
+func sysFlistxattr(t *task.Task, a *task.Args) (uint64, error)  { return listxattr(t, a, 0, true) }
+func sysRemovexattr(t *task.Task, a *task.Args) (uint64, error) { return removexattr(t, a, 0, false) }
+func sysLremovexattr(t *task.Task, a *task.Args) (uint64, error) {
+	return removexattr(t, a, nofollow, false)
+}
 func sysFremovexattr(t *task.Task, a *task.Args) (uint64, error) { return removexattr(t, a, 0, true) }
