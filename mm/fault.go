@@ -218,6 +218,9 @@ func (s *Space) own(a *area, e *extent, addr hostarch.Addr) (*extent, error) {
 		}
 	}
 	copy(s.cfg.File.Bytes(r), s.cfg.File.Bytes(e.rangeOf(start, end)))
+	if e.owned {
+		s.heat(addr &^ (copyBlock - 1))
+	}
 	return s.replace(a, start, end, r, true), nil
 }
 

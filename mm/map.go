@@ -90,7 +90,7 @@ func (s *Space) mmap(o MmapOptions, length uint64) (hostarch.Addr, error) {
 	if s.areas.Len() >= maxAreas {
 		return 0, unix.ENOMEM
 	}
-	if o.Pager == nil && o.Prot.Write && !o.Shared && s.dataSize()+length > s.limit(rlimitData) {
+	if limit := s.limit(rlimitData); limit != unix.RLIM_INFINITY && o.Pager == nil && o.Prot.Write && !o.Shared && s.dataSize()+length > limit {
 		return 0, unix.ENOMEM
 	}
 	lock := o.Locked || s.lockAll
@@ -413,9 +413,6 @@ func (s *Space) Mremap(old hostarch.Addr, oldLen, newLen uint64, flags int, to h
 	oldEnd := old + hostarch.Addr(oldLen)
 	if oldEnd > a.end {
 		return 0, unix.EFAULT
-	}
-	if keep && (a.pager != nil && !a.shared && false) {
-		return 0, unix.EINVAL
 	}
 	if !fixed && !keep {
 		if newLen <= oldLen {

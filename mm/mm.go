@@ -111,8 +111,10 @@ type Space struct {
 	// last is the extent of the last translation, nil after any change.
 	last atomic.Pointer[extent]
 
-	// lastFault tells a repeated fault from a race; see resolve.
+	// lastFault tells a repeated fault from a race; see Fault.
 	lastFault hostarch.Addr
+	// hot are blocks that were copied on write lately; see Fork.
+	hot [maxHot]hostarch.Addr
 
 	pinMu    sync.Mutex
 	pins     int

@@ -314,3 +314,27 @@ func (f *File) Allocated() uint64 {
 
 // Usage returns how many bytes the host holds for the file.
 func (f *File) Usage() (uint64, error) { return hostcall.FileBlocks(f.fd) }
+
+// Resident returns how many bytes of r the host holds in memory, and marks the
+// pages in out, if that is not nil: 1 for each that is (mincore(2)).
+func (f *File) Resident(r Range, out []byte) (n uint64) {
+	var vec [512]byte
+	for at := r.Start; at < r.End; {
+		end := min(r.End, at+uint64(len(vec))*pageSize)
+		v := vec[:(end-at)/pageSize]
+		if err := hostcall.Mincore(f.view[at:end], v); err != nil {
+			return n
+		}
+		for i, x := range v {
+			if x&1 == 0 {
+				continue
+			}
+			n += pageSize
+			if out != nil {
+				out[(at-r.Start)/pageSize+uint64(i)] = 1
+			}
+		}
+		at = end
+	}
+	return n
+}
