@@ -1,0 +1,96 @@
+package procmgr
+
+import (
+	"errors"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrInterrupted is what a wait returns when the thread has something to do
+// first: a signal to deliver, a stop, its own end.
+var ErrInterrupted = errors.New("interrupted by a signal")
+
+// Block waits until ch delivers (nil never does) or the deadline is past (the
+// zero Time never is): nil, unix.ETIMEDOUT, or ErrInterrupted. Only the thread's
+// own goroutine calls it; it is the only way in which a guest thread waits.
+func (t *Thread) Block(ch <-chan struct{}, deadline time.Time) error {
+	return t.block(ch, deadline, pendSignal|pendStop|pendExit)
+}
+
+// block is Block, interrupted only by the given bits of pending.
+func (t *Thread) block(ch <-chan struct{}, deadline time.Time, bits uint32) error {
+	select {
+	case <-ch:
+		return nil
+	default:
+	}
+	var timeout <-chan time.Time
+	if !deadline.IsZero() {
+		left := time.Until(deadline)
+		if left <= 0 {
+			if t.pending.Load()&bits != 0 {
+				return ErrInterrupted
+			}
+			return unix.ETIMEDOUT
+		}
+		if t.timer == nil {
+			t.timer = time.NewTimer(left)
+		} else {
+			t.timer.Reset(left)
+		}
+		timeout = t.timer.C
+		defer t.timer.Stop()
+	}
+	if t.pending.Load()&bits != 0 {
+		return ErrInterrupted
+	}
+	t.setState(Blocked)
+	begin := time.Now()
+	defer func() {
+		t.resume()
+		t.usage.blocked.Add(int64(time.Since(begin)))
+		t.usage.voluntary.Add(1)
+	}()
+	for {
+		select {
+		case <-ch:
+			return nil
+		case <-timeout:
+			return unix.ETIMEDOUT
+		case <-t.kick:
+			if t.pending.Load()&bits != 0 {
+				return ErrInterrupted
+			}
+		}
+	}
+}
+
+// wake makes the thread look at its pending bits, wherever it is.
+func (t *Thread) wake() {
+	select {
+	case t.kick <- struct{}{}:
+	default:
+	}
+	if r := t.runner.Load(); r != nil {
+		(*r).Interrupt()
+	}
+}
+
+// SetRunner says what runs the thread, which is Running from now on.
+func (t *Thread) SetRunner(r Runner) {
+	t.runner.Store(&r)
+	t.setState(Running)
+	if t.Pending() {
+		t.wake()
+	}
+}
+
+// Pending reports whether NextWork has something to do. It takes no lock.
+func (t *Thread) Pending() bool { return t.pending.Load() != 0 }
+
+func (t *Thread) setPending(bits uint32)   { t.pending.Or(bits) }
+func (t *Thread) clearPending(bits uint32) { t.pending.And(^bits) }
+
+// Killed reports whether the thread has to exit.
+func (t *Thread) Killed() bool { return t.pending.Load()&pendExit != 0 }

@@ -1,0 +1,265 @@
+package procmgr
+
+import (
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
+
+// NoID as an id means "leave it" in setreuid(2) and its kind.
+const NoID = ^uint32(0)
+
+// Bits of SecureBits (capabilities(7)).
+const (
+	secNoRoot         = 1 << 0
+	secNoSetuidFixup  = 1 << 2
+	secKeepCaps       = 1 << 4
+	secKeepCapsLocked = 1 << 5
+	secNoAmbientRaise = 1 << 6
+	secAllBits        = 0x55
+	secAllLocks       = 0xaa
+)
+
+// Credentials are a thread's ids and capabilities (credentials(7)). They are not
+// changed once made: the methods return changed copies.
+type Credentials struct {
+	RUID, EUID, SUID, FSUID uint32
+	RGID, EGID, SGID, FSGID uint32
+	Groups                  []uint32 // in order
+
+	CapPermitted, CapEffective, CapInheritable, CapBounding, CapAmbient CapSet
+
+	SecureBits uint32
+	NoNewPrivs bool
+}
+
+// RootCredentials returns root's, with all capabilities.
+func RootCredentials() *Credentials {
+	return &Credentials{CapPermitted: AllCaps, CapEffective: AllCaps, CapBounding: AllCaps}
+}
+
+func (c *Credentials) copy() *Credentials { n := *c; return &n }
+
+// InGroup reports whether gid is the file system group or a supplementary one.
+func (c *Credentials) InGroup(gid uint32) bool {
+	if gid == c.FSGID {
+		return true
+	}
+	_, ok := slices.BinarySearch(c.Groups, gid)
+	return ok
+}
+
+// fixup adjusts the capabilities to a change of user ids (cap_emulate_setxuid).
+func (c *Credentials) fixup(old *Credentials) {
+	if old.SecureBits&secNoSetuidFixup == 0 {
+		hadRoot := old.RUID == 0 || old.EUID == 0 || old.SUID == 0
+		if hadRoot && c.RUID != 0 && c.EUID != 0 && c.SUID != 0 {
+			if c.SecureBits&secKeepCaps == 0 {
+				c.CapPermitted, c.CapEffective = 0, 0
+			}
+			c.CapAmbient = 0
+		}
+		if old.EUID == 0 && c.EUID != 0 {
+			c.CapEffective = 0
+		}
+		if old.EUID != 0 && c.EUID == 0 {
+			c.CapEffective = c.CapPermitted
+		}
+	}
+}
+
+// Setuid is setuid(2): EPERM, EINVAL.
+func (c *Credentials) Setuid(uid uint32) (*Credentials, error) {
+	if uid == NoID {
+		return nil, unix.EINVAL
+	}
+	n := c.copy()
+	switch {
+	case c.HasCap(unix.CAP_SETUID):
+		n.RUID, n.SUID = uid, uid
+	case uid != c.RUID && uid != c.SUID:
+		return nil, unix.EPERM
+	}
+	n.EUID, n.FSUID = uid, uid
+	n.fixup(c)
+	return n, nil
+}
+
+// Setreuid is setreuid(2): EPERM.
+func (c *Credentials) Setreuid(r, e uint32) (*Credentials, error) {
+	n := c.copy()
+	privileged := c.HasCap(unix.CAP_SETUID)
+	if r != NoID {
+		if r != c.RUID && r != c.EUID && !privileged {
+			return nil, unix.EPERM
+		}
+		n.RUID = r
+	}
+	if e != NoID {
+		if e != c.RUID && e != c.EUID && e != c.SUID && !privileged {
+			return nil, unix.EPERM
+		}
+		n.EUID = e
+	}
+	if r != NoID || e != NoID && e != c.RUID {
+		n.SUID = n.EUID
+	}
+	n.FSUID = n.EUID
+	n.fixup(c)
+	return n, nil
+}
+
+// Setresuid is setresuid(2): EPERM.
+func (c *Credentials) Setresuid(r, e, s uint32) (*Credentials, error) {
+	n := c.copy()
+	for _, x := range []struct {
+		v uint32
+		p *uint32
+	}{{r, &n.RUID}, {e, &n.EUID}, {s, &n.SUID}} {
+		if x.v == NoID {
+			continue
+		}
+		if x.v != c.RUID && x.v != c.EUID && x.v != c.SUID && !c.HasCap(unix.CAP_SETUID) {
+			return nil, unix.EPERM
+		}
+		*x.p = x.v
+	}
+	n.FSUID = n.EUID
+	n.fixup(c)
+	return n, nil
+}
+
+// Setfsuid is setfsuid(2), which does nothing if it is not allowed.
+func (c *Credentials) Setfsuid(uid uint32) *Credentials {
+	if uid != c.RUID && uid != c.EUID && uid != c.SUID && uid != c.FSUID && !c.HasCap(unix.CAP_SETUID) {
+		return c
+	}
+	n := c.copy()
+	n.FSUID = uid
+	if c.SecureBits&secNoSetuidFixup == 0 {
+		if c.FSUID == 0 && uid != 0 {
+			n.CapEffective &^= fsCaps
+		}
+		if c.FSUID != 0 && uid == 0 {
+			n.CapEffective |= c.CapPermitted & fsCaps
+		}
+	}
+	return n
+}
+
+// Setgid is setgid(2): EPERM, EINVAL.
+func (c *Credentials) Setgid(gid uint32) (*Credentials, error) {
+	if gid == NoID {
+		return nil, unix.EINVAL
+	}
+	n := c.copy()
+	switch {
+	case c.HasCap(unix.CAP_SETGID):
+		n.RGID, n.SGID = gid, gid
+	case gid != c.RGID && gid != c.SGID:
+		return nil, unix.EPERM
+	}
+	n.EGID, n.FSGID = gid, gid
+	return n, nil
+}
+
+// Setregid is setregid(2): EPERM.
+func (c *Credentials) Setregid(r, e uint32) (*Credentials, error) {
+	n := c.copy()
+	privileged := c.HasCap(unix.CAP_SETGID)
+	if r != NoID {
+		if r != c.RGID && r != c.EGID && !privileged {
+			return nil, unix.EPERM
+		}
+		n.RGID = r
+	}
+	if e != NoID {
+		if e != c.RGID && e != c.EGID && e != c.SGID && !privileged {
+			return nil, unix.EPERM
+		}
+		n.EGID = e
+	}
+	if r != NoID || e != NoID && e != c.RGID {
+		n.SGID = n.EGID
+	}
+	n.FSGID = n.EGID
+	return n, nil
+}
+
+// Setresgid is setresgid(2): EPERM.
+func (c *Credentials) Setresgid(r, e, s uint32) (*Credentials, error) {
+	n := c.copy()
+	for _, x := range []struct {
+		v uint32
+		p *uint32
+	}{{r, &n.RGID}, {e, &n.EGID}, {s, &n.SGID}} {
+		if x.v == NoID {
+			continue
+		}
+		if x.v != c.RGID && x.v != c.EGID && x.v != c.SGID && !c.HasCap(unix.CAP_SETGID) {
+			return nil, unix.EPERM
+		}
+		*x.p = x.v
+	}
+	n.FSGID = n.EGID
+	return n, nil
+}
+
+// Setfsgid is setfsgid(2), which does nothing if it is not allowed.
+func (c *Credentials) Setfsgid(gid uint32) *Credentials {
+	if gid != c.RGID && gid != c.EGID && gid != c.SGID && gid != c.FSGID && !c.HasCap(unix.CAP_SETGID) {
+		return c
+	}
+	n := c.copy()
+	n.FSGID = gid
+	return n
+}
+
+// Setgroups is setgroups(2); the caller keeps groups no longer. EPERM.
+func (c *Credentials) Setgroups(groups []uint32) (*Credentials, error) {
+	if !c.HasCap(unix.CAP_SETGID) {
+		return nil, unix.EPERM
+	}
+	n := c.copy()
+	slices.Sort(groups)
+	n.Groups = groups
+	return n, nil
+}
+
+// SetNoNewPrivs is PR_SET_NO_NEW_PRIVS.
+func (c *Credentials) SetNoNewPrivs() *Credentials {
+	n := c.copy()
+	n.NoNewPrivs = true
+	return n
+}
+
+// ForExec returns the credentials after execve(2), and whether the program runs
+// with more privilege than its caller (AT_SECURE). setuid and setgid are the owner
+// and group of a program with those mode bits, NoID without.
+func (c *Credentials) ForExec(setuid, setgid uint32) (n *Credentials, secure bool) {
+	n = c.copy()
+	if !c.NoNewPrivs {
+		if setuid != NoID {
+			n.EUID = setuid
+		}
+		if setgid != NoID {
+			n.EGID = setgid
+		}
+	}
+	n.SUID, n.FSUID, n.SGID, n.FSGID = n.EUID, n.EUID, n.EGID, n.EGID
+	changed := n.EUID != c.EUID || n.EGID != c.EGID
+	if changed {
+		n.CapAmbient = 0
+	}
+	n.CapPermitted = n.CapAmbient
+	root := n.SecureBits&secNoRoot == 0
+	if root && (n.EUID == 0 || n.RUID == 0) {
+		n.CapPermitted = n.CapInheritable | n.CapBounding
+	}
+	n.CapEffective = n.CapAmbient
+	if root && n.EUID == 0 {
+		n.CapEffective = n.CapPermitted
+	}
+	n.SecureBits &^= secKeepCaps
+	return n, n.EUID != n.RUID || n.EGID != n.RGID
+}

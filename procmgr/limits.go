@@ -1,0 +1,203 @@
+package procmgr
+
+import (
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// NumLimits is how many resource limits there are (RLIM_NLIMITS).
+const NumLimits = 16
+
+// Infinity is RLIM_INFINITY.
+const Infinity = ^uint64(0)
+
+// Limit is a resource limit (struct rlimit).
+type Limit struct{ Cur, Max uint64 }
+
+// LimitSet is the limits of a process, by RLIMIT_* number.
+type LimitSet struct {
+	mu     sync.RWMutex
+	limits [NumLimits]Limit
+}
+
+// Get returns a limit. resource is valid.
+func (l *LimitSet) Get(resource int) Limit {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.limits[resource]
+}
+
+// Soft returns the limit that is in force.
+func (l *LimitSet) Soft(resource int) uint64 { return l.Get(resource).Cur }
+
+// All returns all limits.
+func (l *LimitSet) All() [NumLimits]Limit {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.limits
+}
+
+func (l *LimitSet) copy() *LimitSet { return &LimitSet{limits: l.All()} }
+
+// RLIMIT_SIGPENDING and RLIMIT_RTTIME, which package unix lacks.
+const (
+	rlimitSigPending = 11
+	rlimitMsgQueue   = 12
+	rlimitNice       = 13
+	rlimitRTPrio     = 14
+	rlimitRTTime     = 15
+)
+
+// DefaultLimits returns what Linux gives init on a machine of medium size.
+func DefaultLimits() [NumLimits]Limit {
+	all := Limit{Infinity, Infinity}
+	var l [NumLimits]Limit
+	for i := range l {
+		l[i] = all
+	}
+	l[unix.RLIMIT_STACK] = Limit{8 << 20, Infinity}
+	l[unix.RLIMIT_CORE] = Limit{0, Infinity}
+	l[unix.RLIMIT_NPROC] = Limit{31000, 31000}
+	l[unix.RLIMIT_NOFILE] = Limit{1024, 1 << 20}
+	l[unix.RLIMIT_MEMLOCK] = Limit{8 << 20, 8 << 20}
+	l[rlimitSigPending] = Limit{31000, 31000}
+	l[rlimitMsgQueue] = Limit{819200, 819200}
+	l[rlimitNice] = Limit{}
+	l[rlimitRTPrio] = Limit{}
+	return l
+}
+
+// maxNoFile is fs.nr_open.
+const maxNoFile = 1 << 20
+
+// Prlimit reads, and with next sets, a limit of a process (0: the caller's) and
+// returns what it was (prlimit(2)). EINVAL: no such resource, or the soft limit is
+// above the hard one. EPERM: the hard limit rises without CAP_SYS_RESOURCE, or the
+// process is another user's. ESRCH.
+func (tb *Table) Prlimit(t *Thread, pid, resource int, next *Limit) (Limit, error) {
+	if resource < 0 || resource >= NumLimits {
+		return Limit{}, unix.EINVAL
+	}
+	p := t.p
+	creds := t.Credentials()
+	if pid != 0 && pid != p.ID() {
+		th := tb.GetThread(pid)
+		if th == nil {
+			return Limit{}, unix.ESRCH
+		}
+		p = th.p
+		c := th.Credentials()
+		same := creds.RUID == c.EUID && creds.RUID == c.SUID && creds.RUID == c.RUID &&
+			creds.RGID == c.EGID && creds.RGID == c.SGID && creds.RGID == c.RGID
+		if p != t.p && !same && !creds.HasCap(unix.CAP_SYS_RESOURCE) {
+			return Limit{}, unix.EPERM
+		}
+	}
+	l := p.limits
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	old := l.limits[resource]
+	if next == nil {
+		return old, nil
+	}
+	if next.Cur > next.Max {
+		return Limit{}, unix.EINVAL
+	}
+	if resource == unix.RLIMIT_NOFILE && next.Max > maxNoFile {
+		return Limit{}, unix.EPERM
+	}
+	if next.Max > old.Max && !creds.HasCap(unix.CAP_SYS_RESOURCE) {
+		return Limit{}, unix.EPERM
+	}
+	l.limits[resource] = *next
+	return old, nil
+}
+
+// Nice returns the thread's nice value, -20 to 19.
+func (t *Thread) Nice() int { return int(t.nice.Load()) }
+
+// Getpriority returns the lowest nice value among those that which and who mean
+// (getpriority(2)): EINVAL, ESRCH.
+func (tb *Table) Getpriority(t *Thread, which, who int) (int, error) {
+	best, found := 19, false
+	err := tb.prioTargets(t, which, who, func(o *Thread) {
+		best, found = min(best, o.Nice()), true
+	})
+	if err == nil && !found {
+		err = unix.ESRCH
+	}
+	return best, err
+}
+
+// Setpriority sets nice values (setpriority(2)): EINVAL, ESRCH, EPERM for
+// another user's, EACCES for a lower one than RLIMIT_NICE allows.
+func (tb *Table) Setpriority(t *Thread, which, who, nice int) error {
+	nice = clampNice(nice)
+	creds := t.Credentials()
+	err := error(unix.ESRCH)
+	fail := tb.prioTargets(t, which, who, func(o *Thread) {
+		c := o.Credentials()
+		privileged := creds.HasCap(unix.CAP_SYS_NICE)
+		switch {
+		case creds.EUID != c.EUID && creds.EUID != c.RUID && !privileged:
+			err = unix.EPERM
+		case nice < o.Nice() && uint64(20-nice) > o.p.limits.Soft(rlimitNice) && !privileged:
+			err = unix.EACCES
+		default:
+			if err == unix.ESRCH {
+				err = nil
+			}
+			o.nice.Store(int32(nice))
+		}
+	})
+	if fail != nil {
+		return fail
+	}
+	return err
+}
+
+// prioTargets calls fn for the threads that getpriority's which and who mean.
+func (tb *Table) prioTargets(t *Thread, which, who int, fn func(*Thread)) error {
+	switch which {
+	case unix.PRIO_PROCESS:
+		o := t
+		if who != 0 {
+			o = tb.GetThread(who)
+		}
+		if o != nil {
+			fn(o)
+		}
+	case unix.PRIO_PGRP:
+		tb.mu.Lock()
+		g := t.p.group
+		if who != 0 {
+			g = tb.group(who)
+		}
+		var all []*Process
+		if g != nil {
+			all = g.processes()
+		}
+		tb.mu.Unlock()
+		for _, p := range all {
+			for _, o := range p.Threads() {
+				fn(o)
+			}
+		}
+	case unix.PRIO_USER:
+		uid := uint32(who)
+		if who == 0 {
+			uid = t.Credentials().RUID
+		}
+		tb.ForEach(func(p *Process) {
+			for _, o := range p.Threads() {
+				if o.Credentials().RUID == uid {
+					fn(o)
+				}
+			}
+		})
+	default:
+		return unix.EINVAL
+	}
+	return nil
+}

@@ -1,0 +1,144 @@
+package procmgr
+
+import (
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// Handlers that are not addresses.
+const (
+	SigDfl = 0
+	SigIgn = 1
+)
+
+// SA_* flags that concern the process manager.
+const (
+	saNoCldStop = 0x1
+	saNoCldWait = 0x2
+	saNoDefer   = 0x40000000
+	saResetHand = 0x80000000
+	// saKnown are all flags that there are; others are cleared, so that
+	// programs can find out what is supported.
+	saKnown = 0x1 | 0x2 | 0x4 | 0x800 | 0x04000000 | 0x08000000 | 0x10000000 | saNoDefer | saResetHand
+)
+
+// SigAction is a disposition (struct kernel_sigaction).
+type SigAction struct {
+	Handler  uint64 // SigDfl, SigIgn or a guest address
+	Flags    uint64 // SA_*
+	Restorer uint64
+	Mask     SigSet
+}
+
+// sigHand are the dispositions, which CLONE_SIGHAND shares.
+type sigHand struct {
+	mu      sync.Mutex
+	refs    int
+	actions [NumSignals + 1]SigAction
+}
+
+func newSigHand() *sigHand { return &sigHand{refs: 1} }
+
+func (h *sigHand) get(sig unix.Signal) SigAction {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.actions[sig]
+}
+
+func (h *sigHand) share() *sigHand {
+	h.mu.Lock()
+	h.refs++
+	h.mu.Unlock()
+	return h
+}
+
+func (h *sigHand) copy() *sigHand {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return &sigHand{refs: 1, actions: h.actions}
+}
+
+func (h *sigHand) drop() {
+	h.mu.Lock()
+	h.refs--
+	h.mu.Unlock()
+}
+
+// flush sets what is caught, or with all everything, to the default
+// (flush_signal_handlers).
+func (h *sigHand) flush(all bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for i := range h.actions {
+		a := &h.actions[i]
+		if all || a.Handler != SigIgn {
+			*a = SigAction{}
+		} else {
+			*a = SigAction{Handler: SigIgn}
+		}
+	}
+}
+
+const unblockable = SigSet(1<<(unix.SIGKILL-1) | 1<<(unix.SIGSTOP-1))
+
+var (
+	stopSignals = SetOf(unix.SIGSTOP, unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU)
+	ignoredDfl  = SetOf(unix.SIGCONT, unix.SIGCHLD, unix.SIGWINCH, unix.SIGURG)
+	coreSignals = SetOf(unix.SIGQUIT, unix.SIGILL, unix.SIGTRAP, unix.SIGABRT, unix.SIGFPE, unix.SIGSEGV,
+		unix.SIGBUS, unix.SIGSYS, unix.SIGXCPU, unix.SIGXFSZ)
+	synchronous = SetOf(unix.SIGSEGV, unix.SIGBUS, unix.SIGILL, unix.SIGTRAP, unix.SIGFPE, unix.SIGSYS)
+)
+
+// ignores reports whether a signal with this disposition is thrown away.
+func (a *SigAction) ignores(sig unix.Signal) bool {
+	return a.Handler == SigIgn || a.Handler == SigDfl && ignoredDfl.Has(sig)
+}
+
+// SetAction sets, unless next is nil, the disposition of sig and returns what it
+// was (sigaction(2)). EINVAL: no such signal, or one that cannot be caught.
+func (p *Process) SetAction(sig unix.Signal, next *SigAction) (SigAction, error) {
+	if sig < 1 || sig > NumSignals || next != nil && unblockable.Has(sig) {
+		return SigAction{}, unix.EINVAL
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.hand.mu.Lock()
+	old := p.hand.actions[sig]
+	if next != nil {
+		n := *next
+		n.Mask &^= unblockable
+		n.Flags &= saKnown
+		p.hand.actions[sig] = n
+	}
+	p.hand.mu.Unlock()
+	if next != nil && next.ignores(sig) {
+		// POSIX: what is pending and now ignored is thrown away.
+		p.queue.removeAll(p.table, SetOf(sig))
+		for _, t := range p.threads {
+			t.queue.removeAll(p.table, SetOf(sig))
+			t.recalc()
+		}
+	}
+	return old, nil
+}
+
+// Actions returns which signals are ignored and which are caught, for
+// /proc/PID/status.
+func (p *Process) Actions() (ignored, caught SigSet) {
+	p.mu.Lock()
+	h := p.hand
+	p.mu.Unlock()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for sig := unix.Signal(1); sig <= NumSignals; sig++ {
+		switch h.actions[sig].Handler {
+		case SigDfl:
+		case SigIgn:
+			ignored |= SetOf(sig)
+		default:
+			caught |= SetOf(sig)
+		}
+	}
+	return ignored, caught
+}

@@ -1,0 +1,60 @@
+package procmgr
+
+import "fmt"
+
+// State is where a thread is in its life.
+type State uint32
+
+const (
+	// New: made, but not started; nobody can signal or wait for it.
+	New State = iota
+	// Ready: it could run.
+	Ready
+	// Running: it runs guest code or a system call.
+	Running
+	// Blocked: it waits in Block.
+	Blocked
+	// Stopped: job control stopped it.
+	Stopped
+	// Zombie: it ended, and its status waits to be collected.
+	Zombie
+	// Dead: nothing of it is left.
+	Dead
+)
+
+func (s State) String() string {
+	return [...]string{"new", "ready", "running", "blocked", "stopped", "zombie", "dead"}[s]
+}
+
+// Letter is the state as /proc/PID/stat shows it.
+func (s State) Letter() byte { return "RRRSTZX"[s] }
+
+// next holds the legal transitions.
+var next = [...]uint{
+	New:     1<<Ready | 1<<Dead,
+	Ready:   1<<Running | 1<<Zombie | 1<<Blocked,
+	Running: 1<<Ready | 1<<Blocked | 1<<Stopped | 1<<Zombie,
+	Blocked: 1 << Ready,
+	Stopped: 1 << Ready,
+	Zombie:  1 << Dead,
+	Dead:    0,
+}
+
+// setState moves the thread on. A transition that is not legal is a bug of the
+// caller, and panics.
+func (t *Thread) setState(to State) {
+	from := State(t.state.Load())
+	if next[from]&(1<<to) == 0 {
+		panic(fmt.Sprintf("procmgr: thread %d goes from %v to %v", t.ID(), from, to))
+	}
+	t.state.Store(uint32(to))
+}
+
+// State returns where the thread is at this moment.
+func (t *Thread) State() State { return State(t.state.Load()) }
+
+// resume makes a thread that waited run again.
+func (t *Thread) resume() {
+	t.setState(Ready)
+	t.setState(Running)
+}
