@@ -135,7 +135,7 @@ func (e *end) EventUnregister(w *waiter.Entry) { e.queue.EventUnregister(w) }
 
 // Ioctl implements vfs.Ioctler: FIONREAD.
 func (e *end) Ioctl(mem vfs.Memory, request uint32, arg uint64) (uint64, error) {
-	if request != unix.FIONREAD {
+	if request != unix.TIOCINQ {
 		return 0, unix.ENOTTY
 	}
 	var b [4]byte
