@@ -1,6 +1,10 @@
 package hostcall
 
-import "golang.org/x/sys/unix"
+import (
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
 
 // ClockGettime reads a clock of the host, in nanoseconds (clock_gettime(2)).
 func ClockGettime(id int32) (int64, error) {
@@ -9,4 +13,16 @@ func ClockGettime(id int32) (int64, error) {
 		return 0, err
 	}
 	return ts.Nano(), nil
+}
+
+// ClockSource names what the host's kernel tells time by, "" if it does not say.
+func ClockSource() string {
+	fd, err := unix.Open("/sys/devices/system/clocksource/clocksource0/current_clocksource", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return ""
+	}
+	defer unix.Close(fd)
+	var b [64]byte
+	n, _ := unix.Read(fd, b[:])
+	return strings.TrimSpace(string(b[:max(n, 0)]))
 }

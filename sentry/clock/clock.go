@@ -51,7 +51,18 @@ func (*Host) Read(id int32) (int64, error) {
 	if !known(id) {
 		return 0, unix.EINVAL
 	}
-	return hostcall.ClockGettime(id)
+	switch id {
+	case unix.CLOCK_REALTIME_COARSE:
+		id = unix.CLOCK_REALTIME
+	case unix.CLOCK_MONOTONIC_COARSE:
+		id = unix.CLOCK_MONOTONIC
+	default:
+		return hostcall.ClockGettime(id)
+	}
+	// The ticks are the vDSO's, whatever the host's are: a program may ask for
+	// the time either way.
+	ns, err := hostcall.ClockGettime(id)
+	return ns - ns%CoarseTick, err
 }
 
 // AfterFunc implements Clock.
