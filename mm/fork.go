@@ -16,6 +16,7 @@ const (
 )
 
 // Fork makes a Space with the same content for m, copied on write (dup_mmap).
+// limits are the new process's.
 // What the parent and its other threads may write until now becomes read-only
 // on the guest side: with more than one Context the caller flushes the parent
 // before the child runs.
@@ -26,10 +27,10 @@ const (
 // shell that forks again and again writes to the same ones every time).
 //
 // ENOMEM: no memory for that, or a file refuses another mapping.
-func (s *Space) Fork(m Mapper, hint hostarch.Addr) (*Space, error) {
+func (s *Space) Fork(m Mapper, hint hostarch.Addr, limits Limits) (*Space, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c := NewSpace(Config{File: s.cfg.File, Mapper: m, Min: s.cfg.Min, Max: s.cfg.Max, Limits: s.cfg.Limits})
+	c := NewSpace(Config{File: s.cfg.File, Mapper: m, Min: s.cfg.Min, Max: s.cfg.Max, Limits: limits})
 	c.base, c.brkStart, c.brkEnd = s.base, s.brkStart, s.brkEnd
 	c.hot = s.hot
 	s.last.Store(nil)

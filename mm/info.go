@@ -80,6 +80,17 @@ func (s *Space) Stats() Stats {
 	return st
 }
 
+// Resident returns how many bytes of the Space's own are in memory.
+func (s *Space) Resident() (n uint64) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	s.extents.Ascend(func(e *extent) bool {
+		n += s.cfg.File.Resident(e.rangeOf(e.start, e.end), nil)
+		return true
+	})
+	return n
+}
+
 // Faults returns how many page faults were taken.
 func (s *Space) Faults() uint64 { return s.faults.Load() }
 

@@ -12,9 +12,13 @@ import (
 
 	"github.com/google/subcommands"
 
+	"runsc-lite/hostcall"
 	"runsc-lite/platform"
 	"runsc-lite/platform/ptrace"
+	"runsc-lite/procmgr"
 	"runsc-lite/sentry"
+	"runsc-lite/sentry/syscalls"
+	"runsc-lite/sentry/trace"
 )
 
 // doCommand runs a program in a sandbox over the host's file tree.
@@ -93,7 +97,19 @@ func (d *doCommand) do(argv []string) (int, error) {
 		Argv:        argv,
 		Env:         mergeEnv(os.Environ(), d.env),
 		Stdio:       [3]int{0, 1, 2},
+		UID:         uint32(os.Getuid()),
+		GID:         uint32(os.Getgid()),
+		Umask:       hostcall.Umask(),
+		Limits:      callersLimits(),
+		Hostname:    hostname(),
 		Log:         log,
+	}
+	groups, err := os.Getgroups()
+	if err != nil {
+		return exitFailure, fmt.Errorf("asking for the caller's groups: %w", err)
+	}
+	for _, g := range groups {
+		spec.Groups = append(spec.Groups, uint32(g))
 	}
 	if spec.NewPlatform == nil {
 		return exitFailure, fmt.Errorf("no platform %q; there is: ptrace", d.platform)
@@ -103,7 +119,7 @@ func (d *doCommand) do(argv []string) (int, error) {
 		spec.Cwd, _ = os.Getwd()
 	}
 	if d.strace {
-		spec.Strace = os.Stderr
+		spec.Tracer = trace.NewStrace(os.Stderr, syscalls.Table())
 	}
 	s, err := sentry.Start(spec)
 	if err != nil {
@@ -120,6 +136,34 @@ func (d *doCommand) do(argv []string) (int, error) {
 		}
 	}()
 	return s.Wait(), nil
+}
+
+// hostname is the sandbox's: the host's own name, which tells nothing that the
+// host's files do not.
+func hostname() string {
+	if name, err := os.Hostname(); err == nil {
+		return name
+	}
+	return "localhost"
+}
+
+// callersLimits are the caller's resource limits, so that ulimit(1) before the
+// runner acts on the program. The number of open files is Linux's default: Go
+// raises its own process's.
+func callersLimits() *[procmgr.NumLimits]procmgr.Limit {
+	l := procmgr.DefaultLimits()
+	for i := range l {
+		soft, hard, err := hostcall.Rlimit(i)
+		if err != nil {
+			continue
+		}
+		if i == syscall.RLIMIT_NOFILE {
+			soft = min(l[i].Cur, hard)
+			hard = min(l[i].Max, hard)
+		}
+		l[i] = procmgr.Limit{Cur: soft, Max: hard}
+	}
+	return &l
 }
 
 // forwarded are the signals that the program gets in the runner's place.

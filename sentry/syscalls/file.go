@@ -4,10 +4,10 @@ import (
 	"encoding/binary"
 
 	"golang.org/x/sys/unix"
+	"gvisor.dev/gvisor/pkg/abi/linux"
 	"gvisor.dev/gvisor/pkg/hostarch"
 	"gvisor.dev/gvisor/pkg/waiter"
 
-	"runsc-lite/procmgr"
 	"runsc-lite/sentry/task"
 	"runsc-lite/sentry/vfs"
 	"runsc-lite/sentry/vfs/lock"
@@ -77,16 +77,12 @@ func dupTo(t *task.Task, from, to int32, cloexec bool) (uint64, error) {
 	if to < 0 || uint64(to) >= t.MaxFDs() {
 		return 0, unix.EBADF
 	}
-	f, err := t.AnyFile(from)
-	if err != nil {
-		return 0, err
-	}
-	return uint64(to), t.FDs().InstallAt(int(to), f, cloexec)
+	return uint64(to), t.FDs().Dup3(int(from), int(to), t.MaxFDs(), cloexec)
 }
 
 func sysLseek(t *task.Task, a *task.Args) (uint64, error) {
 	return withFile(t, a, func(f *vfs.File) (uint64, error) {
-		pos, err := f.Seek(a.Int64(1), a.Int(2))
+		pos, err := f.Lseek(a.Int64(1), a.Int(2))
 		return uint64(pos), err
 	})
 }
@@ -286,7 +282,7 @@ func lockRange(f *vfs.File, typ, whence int16, start, length int64) (lock.Range,
 	switch whence {
 	case unix.SEEK_SET:
 	case unix.SEEK_CUR:
-		pos, err := f.Seek(0, unix.SEEK_CUR)
+		pos, err := f.Lseek(0, unix.SEEK_CUR)
 		if err != nil {
 			return r, err
 		}
@@ -433,7 +429,7 @@ func sysFallocate(t *task.Task, a *task.Args) (uint64, error) {
 				return 0, err
 			}
 		}
-		return 0, f.Fallocate(a.Uint(1), a.Int64(2), a.Int64(3))
+		return 0, f.Fallocate(t.Caller().Creds, a.Uint(1), a.Int64(2), a.Int64(3))
 	})
 }
 
@@ -502,9 +498,9 @@ func sysIoctl(t *task.Task, a *task.Args) (uint64, error) {
 		return 0, unix.EBADF
 	}
 	switch a.Uint(1) {
-	case unix.FIOCLEX, unix.FIONCLEX:
-		return 0, t.FDs().SetCloexec(int(a.Int(0)), a.Uint(1) == unix.FIOCLEX)
-	case unix.FIONBIO:
+	case linux.FIOCLEX, linux.FIONCLEX:
+		return 0, t.FDs().SetCloexec(int(a.Int(0)), a.Uint(1) == linux.FIOCLEX)
+	case linux.FIONBIO:
 		on, err := t.Memory().Space.LoadUint32(a.Addr(2))
 		if err != nil {
 			return 0, err
@@ -547,7 +543,7 @@ func copyFile(t *task.Task, in, out *vfs.File, inOff, outOff *int64, n uint64) (
 		if inOff != nil {
 			*inOff += put
 		} else if put < got && !stream(in) {
-			in.Seek(put-got, unix.SEEK_CUR)
+			in.Lseek(put-got, unix.SEEK_CUR)
 		}
 		if err != nil || put < got {
 			return result(total, err)
@@ -572,9 +568,9 @@ func writeAll(t *task.Task, out *vfs.File, b []byte, off *int64) (int64, error) 
 		var n int64
 		err := t.WaitFile(out, waiter.WritableEvents, never, func() (err error) {
 			if off != nil {
-				n, err = out.PWrite([][]byte{b}, *off, t.FileSizeLimit())
+				n, err = out.PWrite(t.Caller().Creds, [][]byte{b}, *off, t.FileSizeLimit())
 			} else {
-				n, err = out.Write([][]byte{b}, t.FileSizeLimit())
+				n, err = out.Write(t.Caller().Creds, [][]byte{b}, t.FileSizeLimit())
 			}
 			return err
 		})
@@ -689,18 +685,4 @@ func sysCopyFileRange(t *task.Task, a *task.Args) (uint64, error) {
 		return 0, err
 	}
 	return n, copyOutOffset(t, a.Addr(3), outOff)
-}
-
-// pidfdProcess returns the process that a pidfd stands for.
-func pidfdProcess(t *task.Task, fd int32) (*procmgr.Process, bool, error) {
-	f, err := t.File(fd)
-	if err != nil {
-		return nil, false, err
-	}
-	defer f.DecRef()
-	p, ok := f.Ops().(*pidfd)
-	if !ok {
-		return nil, false, unix.EBADF
-	}
-	return p.p, f.Flags()&unix.O_NONBLOCK != 0, nil
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+	"gvisor.dev/gvisor/pkg/abi/linux"
 	"gvisor.dev/gvisor/pkg/hostarch"
 	"gvisor.dev/gvisor/pkg/waiter"
 
@@ -230,8 +231,8 @@ func sysPpoll(t *task.Task, a *task.Args) (uint64, error) {
 
 // The events of the three sets of select(2) (fs/select.c).
 const (
-	selectIn  = unix.POLLRDNORM | unix.POLLRDBAND | unix.POLLIN | unix.POLLHUP | unix.POLLERR
-	selectOut = unix.POLLWRBAND | unix.POLLWRNORM | unix.POLLOUT | unix.POLLERR
+	selectIn  = linux.POLLRDNORM | linux.POLLRDBAND | unix.POLLIN | unix.POLLHUP | unix.POLLERR
+	selectOut = linux.POLLWRBAND | linux.POLLWRNORM | unix.POLLOUT | unix.POLLERR
 	selectEx  = unix.POLLPRI
 )
 

@@ -203,7 +203,7 @@ func sysExitGroup(t *task.Task, a *task.Args) (uint64, error) {
 // sysWait4 is wait4(2).
 func sysWait4(t *task.Task, a *task.Args) (uint64, error) {
 	pid, statusAddr, options, usage := a.Int(0), a.Addr(1), a.Int(2), a.Addr(3)
-	if options&^(unix.WNOHANG|unix.WUNTRACED|unix.WCONTINUED|unix.WNOTHREAD|unix.WCLONE|unix.WALL) != 0 {
+	if uint32(options)&^(unix.WNOHANG|unix.WUNTRACED|unix.WCONTINUED|unix.WNOTHREAD|unix.WCLONE|unix.WALL) != 0 {
 		return 0, unix.EINVAL
 	}
 	o := procmgr.WaitOptions{Options: int(options) | unix.WEXITED}
@@ -243,7 +243,7 @@ func sysWait4(t *task.Task, a *task.Args) (uint64, error) {
 func sysWaitid(t *task.Task, a *task.Args) (uint64, error) {
 	kind, id, infoAddr, options, usage := a.Int(0), a.Int(1), a.Addr(2), a.Int(3), a.Addr(4)
 	const states = unix.WEXITED | unix.WSTOPPED | unix.WCONTINUED
-	if options&^(unix.WNOHANG|unix.WNOWAIT|states|unix.WNOTHREAD|unix.WCLONE|unix.WALL) != 0 || options&states == 0 {
+	if uint32(options)&^(unix.WNOHANG|unix.WNOWAIT|states|unix.WNOTHREAD|unix.WCLONE|unix.WALL) != 0 || options&states == 0 {
 		return 0, unix.EINVAL
 	}
 	o := procmgr.WaitOptions{Options: int(options)}

@@ -39,13 +39,12 @@ func (x *transfer) run(t *task.Task) (uint64, error) {
 		return 0, unix.EBADF
 	}
 	mask := waiter.EventMask(waiter.ReadableEvents)
-	at := hostarch.Write // reading a file stores into memory
 	if x.write {
-		mask, at = waiter.WritableEvents, hostarch.Read
+		mask = waiter.WritableEvents
 	}
 	total := uint64(0)
 	for {
-		n, err := x.step(t, at)
+		n, err := x.step(t)
 		total += uint64(n)
 		x.advance(n)
 		if err == unix.EAGAIN && (total == 0 || x.write) && x.blocking() {
@@ -106,13 +105,13 @@ func (x *transfer) await(t *task.Task, mask waiter.EventMask) error {
 }
 
 // step pins a piece of the memory and hands it to the file.
-func (x *transfer) step(t *task.Task, at hostarch.AccessType) (int64, error) {
+func (x *transfer) step(t *task.Task) (int64, error) {
 	if len(x.vec) == 0 {
 		return x.call(t, nil)
 	}
 	vec, want := head(x.vec, pinChunk)
-	pin, err := t.Memory().Space.PinVec(vec, at)
-	if err != nil {
+	var pin mm.Pinned
+	if err := t.Memory().Space.PinVec(&pin, vec, !x.write); err != nil {
 		return 0, err
 	}
 	defer pin.Unpin()
@@ -127,11 +126,11 @@ func (x *transfer) step(t *task.Task, at hostarch.AccessType) (int64, error) {
 func (x *transfer) call(t *task.Task, blocks [][]byte) (int64, error) {
 	switch {
 	case x.write && x.off >= 0 && x.flags&unix.RWF_APPEND != 0:
-		return x.f.PWriteFlags(blocks, x.off, t.FileSizeLimit(), true)
+		return x.f.PWriteFlags(t.Caller().Creds, blocks, x.off, t.FileSizeLimit(), true)
 	case x.write && x.off >= 0:
-		return x.f.PWrite(blocks, x.off, t.FileSizeLimit())
+		return x.f.PWrite(t.Caller().Creds, blocks, x.off, t.FileSizeLimit())
 	case x.write:
-		return x.f.Write(blocks, t.FileSizeLimit())
+		return x.f.Write(t.Caller().Creds, blocks, t.FileSizeLimit())
 	case x.off >= 0:
 		return x.f.PRead(blocks, x.off)
 	default:

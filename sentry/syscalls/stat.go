@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+	"gvisor.dev/gvisor/pkg/abi/linux"
 	"gvisor.dev/gvisor/pkg/hostarch"
 
 	"runsc-lite/sentry/task"
@@ -78,12 +79,12 @@ const statxReserved = 0x80000000
 func sysStatx(t *task.Task, a *task.Args) (uint64, error) {
 	flags, mask, buf := a.Uint(2), a.Uint(3), a.Addr(4)
 	if mask&statxReserved != 0 ||
-		flags&^(unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT|unix.AT_EMPTY_PATH|unix.AT_STATX_SYNC_TYPE) != 0 ||
-		flags&unix.AT_STATX_SYNC_TYPE == unix.AT_STATX_SYNC_TYPE {
+		flags&^(unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT|unix.AT_EMPTY_PATH|linux.AT_STATX_SYNC_TYPE) != 0 ||
+		flags&linux.AT_STATX_SYNC_TYPE == linux.AT_STATX_SYNC_TYPE {
 		return 0, unix.EINVAL
 	}
 	return withPlace(t, a.Int(0), a.Addr(1), flags, func(c *vfs.Caller, dir *vfs.File, path string) error {
-		st, err := c.Stat(dir, path, flags&^unix.AT_STATX_SYNC_TYPE)
+		st, err := c.Stat(dir, path, flags&^linux.AT_STATX_SYNC_TYPE)
 		if err != nil {
 			return err
 		}

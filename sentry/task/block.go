@@ -16,6 +16,12 @@ func (t *Task) Block(ch <-chan struct{}, deadline time.Time) error {
 	return t.th.Block(ch, deadline)
 }
 
+// noDeadline is a wait's without one.
+var noDeadline time.Time
+
+// Notifier returns what wakes a wait on ch.
+func Notifier(ch chan struct{}) waiter.EventListener { return channelNotifier(ch) }
+
 // channelNotifier wakes a task by its channel.
 type channelNotifier chan struct{}
 

@@ -44,13 +44,13 @@ func (t *Task) Clone(o CloneArgs) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	child := &Task{k: t.k, th: th}
+	child := t.newChild(th, o.Flags)
 	undo := func(err error) (uint64, error) {
 		child.dropResources()
 		th.Abort()
 		return 0, err
 	}
-	if child.mem, err = t.cloneMemory(o.Flags); err != nil {
+	if child.mem, err = t.cloneMemory(o.Flags, th.Process().Limits()); err != nil {
 		return undo(err)
 	}
 	child.fds = t.cloneFiles(o.Flags)
@@ -95,30 +95,15 @@ func (t *Task) Clone(o CloneArgs) (uint64, error) {
 	return uint64(tid), nil
 }
 
-func (t *Task) cloneMemory(flags uint64) (*Memory, error) {
-	if flags&unix.CLONE_VM != 0 {
-		t.mem.Space.IncUsers()
-		return t.mem, nil
+// newChild makes the Task of a cloned thread, without resources yet.
+func (t *Task) newChild(th *procmgr.Thread, flags uint64) *Task {
+	child := &Task{k: t.k, th: th, timerSlack: t.timerSlack, group: t.group}
+	child.policy.Store(t.policy.Load())
+	child.affinity.Store(t.Affinity())
+	if flags&unix.CLONE_THREAD == 0 {
+		child.group = newGroup(th.Process())
 	}
-	guest, err := t.k.Platform.NewAddressSpace()
-	if err != nil {
-		return nil, unix.ENOMEM
-	}
-	m := *t.mem
-	m.Guest = guest
-	if m.Space, err = t.mem.Space.Fork(guest, hostarch.Addr(t.ctx.Registers().Rsp)); err != nil {
-		guest.Release()
-		return nil, err
-	}
-	// What the fork made read-only must be so for the parent's other threads
-	// before the child looks at it.
-	if t.mem.Guest.Contexts() > 1 {
-		if err := t.ctx.Flush(t.mem.Guest); err != nil {
-			m.Space.DecUsers()
-			return nil, unix.ENOMEM
-		}
-	}
-	return &m, nil
+	return child
 }
 
 func (t *Task) cloneFiles(flags uint64) *fdtable.Table {

@@ -23,15 +23,14 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"golang.org/x/sys/unix"
-	"gvisor.dev/gvisor/pkg/hostarch"
-
 	"runsc-lite/loader"
 	"runsc-lite/mm"
 	"runsc-lite/mm/memfile"
 	"runsc-lite/platform"
 	"runsc-lite/procmgr"
 	"runsc-lite/sentry/clock"
+	"runsc-lite/sentry/fs/pipe"
+	"runsc-lite/sentry/fs/tmpfs"
 	"runsc-lite/sentry/futex"
 	"runsc-lite/sentry/vfs"
 )
@@ -47,10 +46,14 @@ type Config struct {
 	VDSO     *loader.VDSO
 	Syscalls Table
 	Mounts   *vfs.Namespace
+	Pipes    *pipe.Pool
+	Shmem    *tmpfs.FS // holds what memfd_create(2) makes; mounted nowhere
 	Tracer   Tracer // strace; nil for none
 	Log      *slog.Logger
 	CPUs     int // processors that the guest sees
 	Hostname string
+	// TotalMemory is how much memory guests see, in bytes.
+	TotalMemory uint64
 }
 
 // Kernel is what all tasks of a sandbox share.
@@ -115,32 +118,4 @@ func (k *Kernel) Missed(fn func(name string, count uint64)) {
 			fn(name, n)
 		}
 	}
-}
-
-// Memory is a guest address space, both sides of it.
-type Memory struct {
-	Space *mm.Space
-	Guest platform.AddressSpace
-
-	// What was executed, for /proc.
-	Exe                   vfs.Path
-	Args, Env             hostarch.AddrRange
-	Auxv                  []byte
-	StartCode, StackStart hostarch.Addr
-}
-
-// newMemory makes an empty address space.
-func (k *Kernel) newMemory(limits *procmgr.LimitSet) (*Memory, error) {
-	guest, err := k.Platform.NewAddressSpace()
-	if err != nil {
-		return nil, fmt.Errorf("%w: making an address space: %v", unix.ENOMEM, err)
-	}
-	space := mm.NewSpace(mm.Config{
-		File:   k.Config.Memory,
-		Mapper: guest,
-		Min:    k.Platform.MinAddress(),
-		Max:    k.Platform.MaxAddress(),
-		Limits: limits,
-	})
-	return &Memory{Space: space, Guest: guest}, nil
 }

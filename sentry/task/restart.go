@@ -14,6 +14,8 @@ type Restart uint8
 
 const (
 	noRestart Restart = iota
+	// NotRestarted: EINTR, handler or not.
+	NotRestarted
 	// RestartSys: again, unless a handler without SA_RESTART ran.
 	RestartSys
 	// RestartNoIntr: again in any case.
@@ -24,7 +26,13 @@ const (
 	RestartBlock
 )
 
+// Error implements error.
 func (r Restart) Error() string { return "interrupted system call" }
+
+// Name is Linux's name for the code, as strace shows it.
+func (r Restart) Name() string {
+	return [...]string{"", "EINTR", "ERESTARTSYS", "ERESTARTNOINTR", "ERESTARTNOHAND", "ERESTART_RESTARTBLOCK"}[r]
+}
 
 // Is makes errors.Is(r, unix.EINTR) true.
 func (r Restart) Is(target error) bool { return target == unix.EINTR }
@@ -64,7 +72,7 @@ func (t *Task) settleRestart(act *procmgr.SigAction) {
 	}
 	t.restart = noRestart
 	regs := t.ctx.Registers()
-	again := true
+	again := how != NotRestarted
 	if act != nil {
 		switch how {
 		case RestartSys:

@@ -2,6 +2,7 @@ package task
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"gvisor.dev/gvisor/pkg/hostarch"
 	"gvisor.dev/gvisor/pkg/waiter"
@@ -25,6 +26,10 @@ type Task struct {
 	k  *Kernel
 	th *procmgr.Thread
 
+	group    *group // shared with the process's other threads
+	policy   atomic.Uint32
+	affinity atomic.Value // []uint64
+
 	// mu guards the pointers below against readers that are not this task's
 	// goroutine; the goroutine itself reads them without it.
 	mu  sync.Mutex
@@ -46,7 +51,11 @@ type Task struct {
 	fault    faultInfo
 
 	clearTID   hostarch.Addr // set_tid_address(2)
-	RobustList hostarch.Addr // set_robust_list(2)
+	robustList hostarch.Addr // set_robust_list(2)
+	timerSlack uint64        // nanoseconds
+
+	caller      vfs.Caller // cached; see Caller
+	callerCreds *procmgr.Credentials
 
 	entry waiter.Entry // for one wait at a time
 	ready chan struct{}

@@ -1,0 +1,94 @@
+package syscalls
+
+import (
+	"golang.org/x/sys/unix"
+	"gvisor.dev/gvisor/pkg/hostarch"
+	"gvisor.dev/gvisor/pkg/waiter"
+
+	"runsc-lite/procmgr"
+	"runsc-lite/sentry/task"
+	"runsc-lite/sentry/vfs"
+)
+
+// pidfd is the file behind pidfd_open(2) and CLONE_PIDFD: it stands for a
+// process, and becomes readable when that ends.
+type pidfd struct{ p *procmgr.Process }
+
+// Release implements vfs.FileOps.
+func (*pidfd) Release() {}
+
+// Readiness implements waiter.Waitable.
+func (f *pidfd) Readiness(mask waiter.EventMask) waiter.EventMask {
+	if f.p.Ended() {
+		return mask & (waiter.EventIn | waiter.EventRdNorm)
+	}
+	return 0
+}
+
+// EventRegister implements waiter.Waitable.
+func (f *pidfd) EventRegister(e *waiter.Entry) error {
+	f.p.EndedQueue().EventRegister(e)
+	return nil
+}
+
+// EventUnregister implements waiter.Waitable.
+func (f *pidfd) EventUnregister(e *waiter.Entry) { f.p.EndedQueue().EventUnregister(e) }
+
+func installPIDFD(t *task.Task, p *procmgr.Process, flags uint32) (int32, error) {
+	return t.Install(vfs.NewFile(&pidfd{p}, &vfs.AnonInode{}, flags|unix.O_RDWR, "anon_inode:[pidfd]"), true)
+}
+
+// pidfdProcess returns the process that a pidfd stands for.
+func pidfdProcess(t *task.Task, fd int32) (*procmgr.Process, bool, error) {
+	f, err := t.File(fd)
+	if err != nil {
+		return nil, false, err
+	}
+	defer f.DecRef()
+	p, ok := f.Ops().(*pidfd)
+	if !ok {
+		return nil, false, unix.EBADF
+	}
+	return p.p, f.Flags()&unix.O_NONBLOCK != 0, nil
+}
+
+// sysPidfdOpen is pidfd_open(2): ESRCH, and EINVAL for a thread that is not its
+// process's first.
+func sysPidfdOpen(t *task.Task, a *task.Args) (uint64, error) {
+	if a.Uint(1)&^unix.PIDFD_NONBLOCK != 0 || a.Int(0) <= 0 {
+		return 0, unix.EINVAL
+	}
+	procs := t.Kernel().Procs
+	p := procs.GetProcess(int(a.Int(0)))
+	if p == nil {
+		if procs.GetThread(int(a.Int(0))) != nil {
+			return 0, unix.EINVAL
+		}
+		return 0, unix.ESRCH
+	}
+	fd, err := installPIDFD(t, p, a.Uint(1))
+	return uint64(fd), err
+}
+
+// sysPidfdSendSignal is pidfd_send_signal(2).
+func sysPidfdSendSignal(t *task.Task, a *task.Args) (uint64, error) {
+	fd, sig, infoAddr := a.Int(0), a.Int(1), hostarch.Addr(a[2])
+	if a.Uint(3) != 0 {
+		return 0, unix.EINVAL
+	}
+	p, _, err := pidfdProcess(t, fd)
+	if err != nil {
+		return 0, err
+	}
+	if p.Ended() && t.Kernel().Procs.GetProcess(p.ID()) != p {
+		return 0, unix.ESRCH
+	}
+	if infoAddr == 0 {
+		return 0, t.Kernel().Procs.Kill(t.Thread(), p.ID(), unix.Signal(sig))
+	}
+	info, err := copyInSiginfo(t, infoAddr, sig, p == t.Process())
+	if err != nil {
+		return 0, err
+	}
+	return 0, t.Kernel().Procs.Sigqueue(t.Thread(), p.ID(), 0, info)
+}

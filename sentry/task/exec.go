@@ -1,0 +1,227 @@
+package task
+
+import (
+	"fmt"
+	"strings"
+
+	"golang.org/x/sys/unix"
+	"gvisor.dev/gvisor/pkg/hostarch"
+
+	"runsc-lite/loader"
+	"runsc-lite/platform"
+	"runsc-lite/procmgr"
+	"runsc-lite/sentry/fdtable"
+	"runsc-lite/sentry/vfs"
+)
+
+// ExecArgs are execveat(2)'s.
+type ExecArgs struct {
+	DirFD int32
+	Path  string
+	Flags int32 // AT_*
+	Argv  []string
+	Env   []string
+}
+
+// Program is what was executed in an address space, for /proc. It does not
+// change.
+type Program struct {
+	Exe                   *vfs.File // with a reference
+	Args, Env             hostarch.AddrRange
+	Auxv                  []byte
+	StartCode, StackStart hostarch.Addr
+}
+
+// Exec replaces t's program (execve(2)). The new image is built beside the old
+// one; from BeginExec on nothing can fail any more. On success the registers are
+// the new program's.
+func (t *Task) Exec(a ExecArgs) error {
+	dir, name, err := t.execDir(&a)
+	if err != nil {
+		return err
+	}
+	if dir != nil {
+		defer dir.DecRef()
+	}
+	flags := uint32(a.Flags)
+	exe, err := t.Caller().OpenExec(dir, a.Path, flags)
+	if err != nil {
+		return err
+	}
+	if len(a.Argv) == 0 {
+		a.Argv = []string{""} // as Linux since 5.18
+	}
+	mem, img, creds, err := t.load(exe, name, &a)
+	if err != nil {
+		return err
+	}
+	if err := t.th.BeginExec(); err != nil {
+		mem.DecRef()
+		return unix.EAGAIN
+	}
+	t.enter(mem, img, creds, commOf(a.Path, exe))
+	return nil
+}
+
+// commOf is the thread's name after exec: the last part of the path.
+func commOf(path string, exe *vfs.File) string {
+	if path == "" {
+		path = exe.MappedName()
+	}
+	return path[strings.LastIndexByte(path, '/')+1:]
+}
+
+// execDir returns the directory that a path is relative to, nil for the working
+// directory, and the name that the program sees as AT_EXECFN.
+func (t *Task) execDir(a *ExecArgs) (*vfs.File, string, error) {
+	if a.DirFD == unix.AT_FDCWD || strings.HasPrefix(a.Path, "/") {
+		return nil, a.Path, nil
+	}
+	dir, err := t.AnyFile(a.DirFD)
+	if err != nil {
+		return nil, "", err
+	}
+	if a.Path == "" {
+		return dir, fmt.Sprintf("/dev/fd/%d", a.DirFD), nil
+	}
+	return dir, fmt.Sprintf("/dev/fd/%d/%s", a.DirFD, a.Path), nil
+}
+
+// load builds the new image in a new address space. It takes over the reference
+// on exe.
+func (t *Task) load(exe *vfs.File, name string, a *ExecArgs) (*Memory, *loader.Image, *procmgr.Credentials, error) {
+	limits := t.Process().Limits()
+	mem, err := t.k.newMemory(limits)
+	if err != nil {
+		exe.DecRef()
+		return nil, nil, nil, err
+	}
+	creds, secure, err := t.execCreds(exe)
+	if err != nil {
+		exe.DecRef()
+		mem.DecRef()
+		return nil, nil, nil, err
+	}
+	img, err := loader.Load(loader.Request{
+		Space:      mem.Space,
+		File:       executable{exe},
+		Path:       name,
+		Argv:       a.Argv,
+		Env:        a.Env,
+		Open:       t.openInterpreter,
+		VDSO:       t.k.VDSO,
+		StackLimit: limits.Soft(unix.RLIMIT_STACK),
+		UID:        creds.RUID, EUID: creds.EUID, GID: creds.RGID, EGID: creds.EGID,
+		Secure: secure,
+	})
+	exe.DecRef()
+	if err != nil {
+		mem.DecRef()
+		return nil, nil, nil, err
+	}
+	mem.Program = &Program{
+		Exe:  img.Exe.(executable).File,
+		Args: img.Args, Env: img.Env, Auxv: img.Auxv,
+		StartCode: img.StartCode, StackStart: img.StackStart,
+	}
+	return mem, img, creds, nil
+}
+
+// execCreds works out the credentials of the new program (set-user-ID and so on).
+func (t *Task) execCreds(exe *vfs.File) (*procmgr.Credentials, bool, error) {
+	st, err := exe.Stat()
+	if err != nil {
+		return nil, false, err
+	}
+	uid, gid := procmgr.NoID, procmgr.NoID
+	if st.Mode&unix.S_ISUID != 0 {
+		uid = st.UID
+	}
+	if st.Mode&(unix.S_ISGID|unix.S_IXGRP) == unix.S_ISGID|unix.S_IXGRP {
+		gid = st.GID
+	}
+	c, secure := t.th.Credentials().ForExec(uid, gid)
+	return c, secure, nil
+}
+
+func (t *Task) openInterpreter(path string) (loader.File, error) {
+	f, err := t.Caller().OpenExec(nil, path, 0)
+	if err != nil {
+		return nil, err
+	}
+	return executable{f}, nil
+}
+
+// executable is an open file as the loader reads it.
+type executable struct{ *vfs.File }
+
+// ReadAt implements loader.File.
+func (e executable) ReadAt(p []byte, off int64) (int, error) {
+	n, err := e.PRead([][]byte{p}, off)
+	return int(n), err
+}
+
+// Size implements loader.File.
+func (e executable) Size() uint64 {
+	st, err := e.Stat()
+	if err != nil {
+		return 0
+	}
+	return uint64(st.Size)
+}
+
+// enter makes the loaded image t's: the point of no return is past.
+func (t *Task) enter(mem *Memory, img *loader.Image, creds *procmgr.Credentials, name string) {
+	t.leaveMemory(mem)
+	t.UnshareFiles()
+	t.fds.CloseOnExec()
+	t.sigStack = SigStack{}
+	t.group.exec()
+	if creds != t.th.Credentials() {
+		t.th.SetCredentials(creds)
+	}
+	t.th.CompleteExec(name)
+	if t.ctx != nil {
+		*t.ctx.Registers() = startRegisters(img)
+		if err := t.ctx.SetFPState(nil); err != nil {
+			t.lost(err)
+		}
+	} else {
+		t.init.regs = startRegisters(img)
+	}
+}
+
+// startRegisters are a new program's.
+func startRegisters(img *loader.Image) platform.Registers {
+	return platform.Registers{
+		Rip: uint64(img.Entry), Rsp: uint64(img.Stack),
+		Cs: userCS, Ss: userSS, Eflags: eflagsFixed, Orig_rax: ^uint64(0),
+	}
+}
+
+// InitArgs describe a sandbox's first program.
+type InitArgs struct {
+	Thread *procmgr.Thread
+	FDs    *fdtable.Table // the task takes over the reference
+	FS     *vfs.FSContext // likewise
+	Exec   ExecArgs
+}
+
+// Start loads the first program and runs it. Errors are execve(2)'s.
+func (k *Kernel) Start(a InitArgs) error {
+	t := &Task{k: k, th: a.Thread, fds: a.FDs, fs: a.FS, group: newGroup(a.Thread.Process()), timerSlack: defaultSlack}
+	t.affinity.Store(allCPUs(k.CPUs))
+	err := t.Exec(a.Exec)
+	if err == nil {
+		a.Thread.SetData(t)
+		k.tasks.Add(1)
+		if err = k.Platform.Spawn(nil, t.mem.Guest, t.run); err != nil {
+			k.tasks.Done()
+		}
+	}
+	if err != nil {
+		t.dropResources()
+		return err
+	}
+	return nil
+}

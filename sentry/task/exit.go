@@ -1,0 +1,33 @@
+package task
+
+// dropResources gives back what t holds.
+func (t *Task) dropResources() {
+	if t.mem != nil {
+		t.leaveMemory(nil)
+	}
+	t.mu.Lock()
+	fds, fs := t.fds, t.fs
+	t.fds, t.fs = nil, nil
+	t.mu.Unlock()
+	if fds != nil {
+		fds.DecRef()
+	}
+	if fs != nil {
+		fs.Release()
+	}
+}
+
+// exit is the end of a task (do_exit): what it held is given back, and the
+// process table hears of it last, so that whoever waits for the process finds
+// everything done.
+func (t *Task) exit() {
+	t.dropResources()
+	if len(t.Process().Threads()) == 1 {
+		t.group.stop()
+	}
+	tid := t.th.ID()
+	status, last := t.th.FinishExit()
+	if last && t.k.Tracer != nil {
+		t.k.Tracer.Ended(tid, status)
+	}
+}

@@ -1,0 +1,162 @@
+package task
+
+import (
+	"golang.org/x/sys/unix"
+	"gvisor.dev/gvisor/pkg/hostarch"
+	"gvisor.dev/gvisor/pkg/waiter"
+
+	"runsc-lite/procmgr"
+	"runsc-lite/sentry/vfs"
+)
+
+// File returns the open file of a descriptor, with a reference: EBADF if there
+// is none, or only a place in the file tree (O_PATH).
+func (t *Task) File(fd int32) (*vfs.File, error) {
+	f, err := t.AnyFile(fd)
+	if err != nil {
+		return nil, err
+	}
+	if f.IsPath() {
+		f.DecRef()
+		return nil, unix.EBADF
+	}
+	return f, nil
+}
+
+// AnyFile is File, O_PATH descriptors included.
+func (t *Task) AnyFile(fd int32) (*vfs.File, error) {
+	if f := t.fds.Get(int(fd)); f != nil {
+		return f, nil
+	}
+	return nil, unix.EBADF
+}
+
+// MaxFDs returns RLIMIT_NOFILE.
+func (t *Task) MaxFDs() uint64 { return t.Process().Limits().Soft(unix.RLIMIT_NOFILE) }
+
+// Install gives f, whose reference it takes over, the lowest free descriptor.
+// EMFILE drops f.
+func (t *Task) Install(f *vfs.File, cloexec bool) (int32, error) {
+	return t.InstallFrom(0, f, cloexec)
+}
+
+// InstallFrom is Install for the lowest free descriptor from min on.
+func (t *Task) InstallFrom(min int, f *vfs.File, cloexec bool) (int32, error) {
+	fd, err := t.fds.Install(f, min, t.MaxFDs(), cloexec)
+	return int32(fd), err
+}
+
+// UnshareFiles gives t a descriptor table of its own (unshare(CLONE_FILES)).
+func (t *Task) UnshareFiles() {
+	if t.fds.Users() == 1 {
+		return
+	}
+	own := t.fds.Copy()
+	t.mu.Lock()
+	old := t.fds
+	t.fds = own
+	t.mu.Unlock()
+	old.DecRef()
+}
+
+// UnshareFS gives t a root and working directory of its own (unshare(CLONE_FS)).
+func (t *Task) UnshareFS() {
+	if t.fs.Users() == 1 {
+		return
+	}
+	own := t.fs.Copy()
+	t.mu.Lock()
+	old := t.fs
+	t.fs = own
+	t.mu.Unlock()
+	old.Release()
+}
+
+// Caller returns t as the one who makes a file system call.
+func (t *Task) Caller() *vfs.Caller {
+	c := t.th.Credentials()
+	if t.caller.FSContext != t.fs || t.callerCreds != c {
+		t.callerCreds = c
+		t.caller = vfs.Caller{FSContext: t.fs, Task: t, Creds: &vfs.Creds{
+			UID: c.FSUID, GID: c.FSGID, Groups: c.Groups, Caps: uint64(c.CapEffective),
+		}}
+	}
+	return &t.caller
+}
+
+// RealCreds returns who t really is, for access(2): the real ids, and root's
+// capabilities only if it is root.
+func (t *Task) RealCreds() *vfs.Creds {
+	c := t.th.Credentials()
+	r := &vfs.Creds{UID: c.RUID, GID: c.RGID, Groups: c.Groups}
+	if c.RUID == 0 {
+		r.Caps = uint64(c.CapPermitted)
+	}
+	return r
+}
+
+// SetCredentials replaces t's credentials unless err says that they are not
+// allowed.
+func (t *Task) SetCredentials(c *procmgr.Credentials, err error) error {
+	if err != nil {
+		return err
+	}
+	if c != t.th.Credentials() {
+		t.th.SetCredentials(c)
+	}
+	return nil
+}
+
+// OpenFile opens path for open(2), and waits for the other side of a FIFO.
+func (t *Task) OpenFile(dir *vfs.File, path string, how vfs.OpenHow) (*vfs.File, error) {
+	f, err := t.Caller().Open(dir, path, how)
+	if err != nil {
+		return nil, err
+	}
+	const any = waiter.ReadableEvents | waiter.WritableEvents
+	if err := t.WaitFile(f, any, noDeadline, f.Connected); err != nil {
+		f.DecRef()
+		return nil, err
+	}
+	return f, nil
+}
+
+// FileSizeLimit returns RLIMIT_FSIZE in bytes, -1 for none.
+func (t *Task) FileSizeLimit() int64 {
+	if l := t.Process().Limits().Soft(unix.RLIMIT_FSIZE); l <= 1<<63-1 {
+		return int64(l)
+	}
+	return -1
+}
+
+// CheckFileSize refuses a file to become larger than RLIMIT_FSIZE: EFBIG, and
+// SIGXFSZ.
+func (t *Task) CheckFileSize(size int64) error {
+	if l := t.FileSizeLimit(); l >= 0 && size > l {
+		t.SendSelf(unix.SIGXFSZ)
+		return unix.EFBIG
+	}
+	return nil
+}
+
+// SendSelf sends a signal to the calling thread, as if from itself.
+func (t *Task) SendSelf(sig unix.Signal) {
+	t.th.SendSignal(procmgr.SigInfo{
+		Signo: int32(sig), Code: procmgr.SIUser, PID: int32(t.Process().ID()), UID: t.th.Credentials().RUID,
+	})
+}
+
+// IoctlMemory returns t's memory for ioctl arguments.
+func (t *Task) IoctlMemory() vfs.Memory { return ioctlMemory{t} }
+
+// ioctlMemory is a task's memory, and the task itself for terminals, which ask
+// whose ioctl it is.
+type ioctlMemory struct{ *Task }
+
+func (m ioctlMemory) CopyIn(addr hostarch.Addr, dst []byte) (int, error) {
+	return m.mem.Space.CopyIn(addr, dst)
+}
+
+func (m ioctlMemory) CopyOut(addr hostarch.Addr, src []byte) (int, error) {
+	return m.mem.Space.CopyOut(addr, src)
+}

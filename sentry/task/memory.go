@@ -1,0 +1,114 @@
+package task
+
+import (
+	"fmt"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+	"gvisor.dev/gvisor/pkg/hostarch"
+
+	"runsc-lite/mm"
+	"runsc-lite/platform"
+	"runsc-lite/procmgr"
+)
+
+// Memory is a guest address space, both sides of it, with the program in it.
+type Memory struct {
+	Space   *mm.Space
+	Guest   platform.AddressSpace
+	Program *Program // nil while it is loaded
+
+	refs       atomic.Int32
+	membarrier atomic.Bool
+}
+
+// newMemory makes an empty address space with one reference.
+func (k *Kernel) newMemory(limits *procmgr.LimitSet) (*Memory, error) {
+	guest, err := k.Platform.NewAddressSpace()
+	if err != nil {
+		return nil, fmt.Errorf("%w: making an address space: %v", unix.ENOMEM, err)
+	}
+	m := &Memory{Guest: guest, Space: mm.NewSpace(mm.Config{
+		File:   k.Memory,
+		Mapper: guest,
+		Min:    k.Platform.MinAddress(),
+		Max:    k.Platform.MaxAddress(),
+		Limits: limits,
+	})}
+	m.refs.Store(1)
+	return m, nil
+}
+
+// IncRef adds a task that uses m.
+func (m *Memory) IncRef() { m.refs.Add(1) }
+
+// Users returns how many tasks use m.
+func (m *Memory) Users() int { return int(m.refs.Load()) }
+
+// DecRef ends one task's use; with the last everything is given back.
+func (m *Memory) DecRef() {
+	if m.refs.Add(-1) != 0 {
+		return
+	}
+	m.Space.DecUsers()
+	if m.Program != nil {
+		m.Program.Exe.DecRef()
+	}
+}
+
+// RegisterMembarrier notes that expedited barriers will be used (membarrier(2)).
+func (m *Memory) RegisterMembarrier() { m.membarrier.Store(true) }
+
+// MembarrierRegistered reports whether that was done.
+func (m *Memory) MembarrierRegistered() bool { return m.membarrier.Load() }
+
+// cloneMemory returns the memory of a clone of t: shared or copied.
+func (t *Task) cloneMemory(flags uint64, limits *procmgr.LimitSet) (*Memory, error) {
+	if flags&unix.CLONE_VM != 0 {
+		t.mem.IncRef()
+		return t.mem, nil
+	}
+	guest, err := t.k.Platform.NewAddressSpace()
+	if err != nil {
+		return nil, unix.ENOMEM
+	}
+	space, err := t.mem.Space.Fork(guest, hostarch.Addr(t.ctx.Registers().Rsp), limits)
+	if err != nil {
+		return nil, err
+	}
+	m := &Memory{Space: space, Guest: guest, Program: t.mem.Program}
+	m.refs.Store(1)
+	m.membarrier.Store(t.mem.membarrier.Load())
+	m.Program.Exe.IncRef()
+	// What the fork made read-only must be so for the parent's other threads
+	// before the child looks at it.
+	if t.mem.Guest.Contexts() > 1 {
+		if err := t.ctx.Flush(t.mem.Guest); err != nil {
+			m.DecRef()
+			return nil, unix.ENOMEM
+		}
+	}
+	return m, nil
+}
+
+// leaveMemory makes next, or nothing, t's memory. What Linux does when a thread
+// leaves an address space (mm_release) comes first: robust futexes are given up,
+// and the word of set_tid_address(2) is cleared.
+func (t *Task) leaveMemory(next *Memory) {
+	old := t.mem
+	if old != nil {
+		t.releaseRobust()
+		if a := t.clearTID; a != 0 && old.Users() > 1 {
+			if old.Space.StoreUint32(a, 0) == nil {
+				t.wakeFutex(old, a)
+			}
+		}
+	}
+	t.clearTID, t.robustList = 0, 0
+	t.mu.Lock()
+	t.mem = next
+	t.mu.Unlock()
+	if old != nil {
+		old.DecRef()
+	}
+}

@@ -1,0 +1,51 @@
+package sentry
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"runsc-lite/mm/memfile"
+	"runsc-lite/procmgr"
+	"runsc-lite/sentry/fs/hostdir"
+	"runsc-lite/sentry/fs/overlay"
+	"runsc-lite/sentry/fs/pipe"
+	"runsc-lite/sentry/fs/tmpfs"
+	"runsc-lite/sentry/vfs"
+)
+
+// Device numbers of the file systems, all of major 0 as on Linux.
+var (
+	devRoot  = unix.Mkdev(0, 40)
+	devUpper = unix.Mkdev(0, 41)
+	devDev   = unix.Mkdev(0, 42)
+	devShm   = unix.Mkdev(0, 43)
+)
+
+// newTree makes the file tree: the host's directory under a writable layer in
+// memory, and the kernel's own file systems in it.
+func (s *Sandbox) newTree(spec *Spec, procs *procmgr.Table) (*vfs.Namespace, error) {
+	mem := fileMemory{s.memory}
+	lower, err := hostdir.New(spec.Root, hostdir.Options{Memory: mem})
+	if err != nil {
+		return nil, fmt.Errorf("the root file system: %w", err)
+	}
+	s.onClose(lower.Close)
+	upper := tmpfs.New(tmpfs.Options{Memory: mem, Dev: devUpper})
+	root, err := overlay.New(lower, upper, devRoot)
+	if err != nil {
+		return nil, fmt.Errorf("laying a writable layer over %s: %w", spec.Root, err)
+	}
+	pool := pipe.NewPool(nil)
+	return vfs.NewNamespace(vfs.Config{
+		NewFIFO: pool.FIFO,
+	}, root, vfs.MountOptions{Source: "overlay"})
+}
+
+// fileMemory is the memory file as file systems use it.
+type fileMemory struct{ *memfile.File }
+
+// Allocate implements extent.Memory.
+func (m fileMemory) Allocate(length uint64) (memfile.Range, error) {
+	return m.File.Allocate(length, memfile.Options{})
+}
