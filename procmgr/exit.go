@@ -22,6 +22,17 @@ func (t *Thread) ExitGroup(status uint32) {
 	t.p.beginGroupExit(status)
 }
 
+// ExitStatus returns the wait status that an exiting thread ends with: its own, or
+// the one that its process was ended with.
+func (t *Thread) ExitStatus() uint32 {
+	t.p.mu.Lock()
+	defer t.p.mu.Unlock()
+	if t.p.exiting {
+		return t.p.groupCode
+	}
+	return t.exitCode
+}
+
 // FinishExit is a thread's last step (do_exit's end): its goroutine calls it when
 // everything that the thread held is given back. With the last thread the process
 // becomes a zombie, its children are passed on, and its parent is told. It returns

@@ -25,9 +25,8 @@ func (t *Task) exit() {
 	if len(t.Process().Threads()) == 1 {
 		t.group.stop()
 	}
-	tid := t.th.ID()
-	status, last := t.th.FinishExit()
-	if last && t.k.Tracer != nil {
-		t.k.Tracer.Ended(tid, status)
+	if t.tracer != nil {
+		t.tracer.End(t.th.ExitStatus()) // before the parent hears of it
 	}
+	t.th.FinishExit()
 }

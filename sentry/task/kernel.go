@@ -24,7 +24,6 @@ import (
 	"sync/atomic"
 
 	"runsc-lite/loader"
-	"runsc-lite/mm"
 	"runsc-lite/mm/memfile"
 	"runsc-lite/platform"
 	"runsc-lite/procmgr"
@@ -48,7 +47,7 @@ type Config struct {
 	Mounts   *vfs.Namespace
 	Pipes    *pipe.Pool
 	Shmem    *tmpfs.FS // holds what memfd_create(2) makes; mounted nowhere
-	Tracer   Tracer // strace; nil for none
+	Tracer   Tracer    // strace; nil for none
 	Log      *slog.Logger
 	CPUs     int // processors that the guest sees
 	Hostname string
@@ -87,15 +86,6 @@ func (u *UTS) SetHost(s string) { u.mu.Lock(); u.host = s; u.mu.Unlock() }
 
 // SetDomain sets the domain name.
 func (u *UTS) SetDomain(s string) { u.mu.Lock(); u.domain = s; u.mu.Unlock() }
-
-// Tracer is told of every call and signal (strace).
-type Tracer interface {
-	// Enter is called before a call, and returns what Exit is to be given.
-	Enter(tid int, nr uint64, args *Args, mem *mm.Space) any
-	Exit(tid int, nr uint64, args *Args, mem *mm.Space, state any, ret uint64, err error)
-	Signal(tid int, info *procmgr.SigInfo)
-	Ended(tid int, status uint32)
-}
 
 // New makes a kernel.
 func New(c Config) *Kernel {

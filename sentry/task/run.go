@@ -19,6 +19,9 @@ func (t *Task) run(ctx platform.Context) {
 	t.ctx = ctx
 	t.th.SetRunner(ctx)
 	t.th.Start()
+	if t.k.Tracer != nil {
+		t.tracer = t.k.Tracer.Thread(t.th)
+	}
 	defer t.exit()
 	defer t.contain()
 
@@ -84,8 +87,9 @@ func (t *Task) work() bool {
 		case procmgr.WorkExit:
 			return false
 		case procmgr.WorkDeliver:
-			if t.k.Tracer != nil {
-				t.k.Tracer.Signal(t.th.ID(), &w.Info)
+			if t.tracer != nil {
+				info := w.Info // a copy: it escapes
+				t.tracer.Signal(&info)
 			}
 			t.deliver(&w)
 		}
@@ -118,13 +122,12 @@ func (t *Task) syscall() {
 	regs := t.ctx.Registers()
 	t.sysno = regs.Orig_rax
 	args := Args{regs.Rdi, regs.Rsi, regs.Rdx, regs.R10, regs.R8, regs.R9}
-	var traced any
-	if t.k.Tracer != nil {
-		traced = t.k.Tracer.Enter(t.th.ID(), t.sysno, &args, t.mem.Space)
-	}
-	ret, err := t.dispatch(&args)
-	if t.k.Tracer != nil {
-		t.k.Tracer.Exit(t.th.ID(), t.sysno, &args, t.mem.Space, traced, ret, err)
+	var ret uint64
+	var err error
+	if t.tracer == nil {
+		ret, err = t.dispatch(&args)
+	} else {
+		ret, err = t.tracedDispatch(&args)
 	}
 	if t.noResult {
 		t.noResult = false

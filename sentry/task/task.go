@@ -45,7 +45,8 @@ type Task struct {
 	sysno     uint64 // number of the call being serviced
 	restart   Restart
 	restartFn Handler
-	noResult  bool // the call replaced the registers itself
+	noResult  bool         // the call replaced the registers itself
+	tracer    ThreadTracer // nil for none
 
 	sigStack SigStack
 	fault    faultInfo

@@ -1,0 +1,57 @@
+package task
+
+import (
+	"golang.org/x/sys/unix"
+
+	"runsc-lite/mm"
+	"runsc-lite/procmgr"
+)
+
+// Tracer follows the threads of a sandbox (strace and its kind).
+type Tracer interface {
+	// Thread is called for each thread before its first instruction. It may
+	// return nil: that thread is not followed.
+	Thread(th *procmgr.Thread) ThreadTracer
+}
+
+// ThreadTracer follows one thread. It is called by the thread's own goroutine,
+// and has to return soon: the guest waits for it.
+type ThreadTracer interface {
+	// Enter and Exit are called before and after a system call. Exit is given
+	// the call that Enter was; a call that does not return, because the thread
+	// ends in it, has no Exit.
+	Enter(c *Call)
+	Exit(c *Call, ret uint64, err error)
+	// Signal is called when a signal is about to take effect.
+	Signal(info *procmgr.SigInfo)
+	// End is called last, with the thread's wait status.
+	End(status uint32)
+}
+
+// Call is a system call under way.
+type Call struct {
+	NR   uint64
+	Args Args
+	SP   uint64    // the guest's stack pointer
+	Mem  *mm.Space // as it was at the entry
+}
+
+// tracedDispatch is dispatch for a thread that is followed.
+func (t *Task) tracedDispatch(args *Args) (uint64, error) {
+	regs := t.ctx.Registers()
+	c := Call{NR: t.sysno, Args: *args, SP: regs.Rsp, Mem: t.mem.Space}
+	t.tracer.Enter(&c)
+	ret, err := t.dispatch(args)
+	shown, failure := ret, err
+	if t.noResult {
+		// execve and rt_sigreturn: what the guest finds in RAX.
+		if shown = regs.Rax; shown > maxErrno {
+			failure = unix.Errno(-shown)
+		}
+	}
+	t.tracer.Exit(&c, shown, failure)
+	return ret, err
+}
+
+// maxErrno is the lowest RAX that is an error (MAX_ERRNO).
+const maxErrno = ^uint64(4095)
