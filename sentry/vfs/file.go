@@ -231,8 +231,8 @@ func (f *File) Stat() (Stat, error) {
 	return f.inode.Stat()
 }
 
-// Pager returns what mmap(2) maps: ENODEV if the file cannot be mapped, EACCES
-// if it was not opened for reading.
+// Pager returns what mmap(2) maps: nil for anonymous memory (Zeroes), ENODEV if
+// the file cannot be mapped, EACCES if it was not opened for reading.
 func (f *File) Pager() (memfile.Pager, error) {
 	if f.ops == nil {
 		return nil, unix.EBADF
@@ -240,10 +240,13 @@ func (f *File) Pager() (memfile.Pager, error) {
 	if !f.Readable() {
 		return nil, unix.EACCES
 	}
-	if m, ok := f.ops.(Mappable); ok {
+	switch m := f.ops.(type) {
+	case Mappable:
 		if p := m.Pager(); p != nil {
 			return p, nil
 		}
+	case Zeroes:
+		return nil, nil
 	}
 	return nil, unix.ENODEV
 }

@@ -53,9 +53,10 @@ func (m *Mount) place() (*Mount, *Dentry) {
 // Config is what a Namespace needs to know of the rest of the sentry. All
 // fields may be left zero.
 type Config struct {
-	// Devices opens character devices, by number (unix.Mkdev). Others answer
-	// ENXIO.
-	Devices map[uint64]func(flags uint32) (FileOps, error)
+	// OpenDevice opens the character device with the number rdev (unix.Mkdev)
+	// through the name at, for c: ENXIO if there is none. nil: there are none.
+	// at is good for as long as the file is open.
+	OpenDevice func(c *Caller, at Path, rdev uint64, flags uint32) (FileOps, error)
 	// NewFIFO makes the pipe behind a FIFO when it is first opened. nil: FIFOs
 	// answer ENXIO.
 	NewFIFO func() FIFO

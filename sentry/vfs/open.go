@@ -223,11 +223,10 @@ func (c *Caller) openInode(p Path, flags uint32) (FileOps, *fifoRef, error) {
 		if err != nil {
 			return nil, nil, err
 		}
-		open := c.ns.cfg.Devices[st.Rdev]
-		if open == nil {
+		if c.ns.cfg.OpenDevice == nil {
 			return nil, nil, unix.ENXIO
 		}
-		ops, err := open(flags)
+		ops, err := c.ns.cfg.OpenDevice(c, p, st.Rdev, flags)
 		return ops, nil, err
 	case unix.S_IFIFO:
 		if c.ns.cfg.NewFIFO == nil {

@@ -84,6 +84,11 @@ type Mappable interface {
 	Pager() memfile.Pager
 }
 
+// Zeroes is a file a mapping of which is anonymous memory (/dev/zero).
+type Zeroes interface {
+	MapsZeroes()
+}
+
 // Syncer has fsync and fdatasync.
 type Syncer interface {
 	Sync(dataOnly bool) error

@@ -1,0 +1,127 @@
+// Package dev is /dev: the tree, and what is behind its device numbers.
+//
+// The tree is a tmpfs with the nodes that a container has. What a node is when it
+// is opened depends on its number only, wherever it lies: vfs asks Devices.Open for
+// every character device, and mknod(2) of a number makes another way to the same
+// device.
+//
+// /dev/kmsg, /dev/mem and block devices do not exist: their numbers answer ENXIO.
+package dev
+
+import (
+	"golang.org/x/sys/unix"
+
+	"runsc-lite/sentry/fs/extent"
+	"runsc-lite/sentry/fs/tmpfs"
+	"runsc-lite/sentry/vfs"
+)
+
+// Config is what a Devices needs.
+type Config struct {
+	// Memory is where /dev and /dev/shm keep their files. It must be set.
+	Memory extent.Memory
+	// Dev and ShmDev are the device numbers of the two file systems.
+	Dev, ShmDev uint64
+	// ShmSize bounds /dev/shm in bytes; 0: only by Memory.
+	ShmSize uint64
+	// Now is the clock of timestamps; nil for the host's.
+	Now func() unix.Timespec
+}
+
+// Devices are the devices of a sandbox.
+type Devices struct {
+	cfg  Config
+	tree *tmpfs.FS
+	shm  *tmpfs.FS
+}
+
+// node is a name in /dev.
+type node struct {
+	name   string
+	major  uint32 // 0: a directory, or a link
+	minor  uint32
+	mode   uint32
+	target string // of a link
+}
+
+// nodes are what /dev has, as in a container (the OCI runtime specification,
+// "Default Devices", and what runc links).
+var nodes = [...]node{
+	{name: "null", major: 1, minor: 3, mode: 0o666},
+	{name: "zero", major: 1, minor: 5, mode: 0o666},
+	{name: "full", major: 1, minor: 7, mode: 0o666},
+	{name: "random", major: 1, minor: 8, mode: 0o666},
+	{name: "urandom", major: 1, minor: 9, mode: 0o666},
+	{name: "tty", major: 5, minor: 0, mode: 0o666},
+	{name: "pts", mode: 0o755},
+	{name: "shm", mode: 0o1777},
+	{name: "fd", target: "/proc/self/fd"},
+	{name: "stdin", target: "/proc/self/fd/0"},
+	{name: "stdout", target: "/proc/self/fd/1"},
+	{name: "stderr", target: "/proc/self/fd/2"},
+}
+
+// New makes the devices and the tree.
+func New(cfg Config) (*Devices, error) {
+	d := &Devices{
+		cfg:  cfg,
+		tree: tmpfs.New(tmpfs.Options{Memory: cfg.Memory, Dev: cfg.Dev, Mode: 0o755, Now: cfg.Now}),
+		shm:  tmpfs.New(tmpfs.Options{Memory: cfg.Memory, Dev: cfg.ShmDev, Mode: 0o1777, Size: cfg.ShmSize, Now: cfg.Now}),
+	}
+	root := d.tree.Root().(vfs.MutableDir)
+	for _, n := range nodes {
+		var err error
+		switch {
+		case n.target != "":
+			_, err = root.Symlink(n.name, n.target, vfs.CreateArgs{})
+		case n.major == 0:
+			_, err = root.Create(n.name, vfs.CreateArgs{Mode: unix.S_IFDIR | n.mode})
+		default:
+			_, err = root.Create(n.name, vfs.CreateArgs{Mode: unix.S_IFCHR | n.mode, Rdev: unix.Mkdev(n.major, n.minor)})
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return d, nil
+}
+
+// Mount mounts /dev at path, and below it what belongs there. c must be root.
+func (d *Devices) Mount(c *vfs.Caller, path string) error {
+	for _, m := range [...]struct {
+		path string
+		fs   vfs.FileSystem
+		o    vfs.MountOptions
+	}{
+		{path, d.tree, vfs.MountOptions{Flags: unix.MS_NOSUID, Source: "tmpfs", Options: "mode=755"}},
+		{path + "/shm", d.shm, vfs.MountOptions{Flags: unix.MS_NOSUID | unix.MS_NODEV, Source: "shm"}},
+	} {
+		at, err := c.Walk(nil, m.path, 0)
+		if err != nil {
+			return err
+		}
+		if _, err := c.Namespace().Mount(at, m.fs, m.o); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Open opens the character device with number rdev: vfs.Config.OpenDevice.
+// ENXIO: there is none.
+func (d *Devices) Open(c *vfs.Caller, at vfs.Path, rdev uint64, flags uint32) (vfs.FileOps, error) {
+	switch unix.Major(rdev) {
+	case 1:
+		switch unix.Minor(rdev) {
+		case 3:
+			return null{}, nil
+		case 5:
+			return zero{}, nil
+		case 7:
+			return full{}, nil
+		case 8, 9:
+			return random{}, nil
+		}
+	}
+	return nil, unix.ENXIO
+}
