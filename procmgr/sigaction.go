@@ -123,6 +123,17 @@ func (p *Process) SetAction(sig unix.Signal, next *SigAction) (SigAction, error)
 	return old, nil
 }
 
+// ActionsShared reports whether another process has the same dispositions
+// (CLONE_SIGHAND).
+func (p *Process) ActionsShared() bool {
+	p.mu.Lock()
+	h := p.hand
+	p.mu.Unlock()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.refs > 1
+}
+
 // Actions returns which signals are ignored and which are caught, for
 // /proc/PID/status.
 func (p *Process) Actions() (ignored, caught SigSet) {

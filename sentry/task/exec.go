@@ -55,9 +55,13 @@ func (t *Task) Exec(a ExecArgs) error {
 	if err != nil {
 		return err
 	}
+	tid := t.th.ID()
 	if err := t.th.BeginExec(); err != nil {
 		mem.DecRef()
 		return unix.EAGAIN
+	}
+	if t.th.ID() != tid {
+		t.k.Futexes.ReleasePI(uint32(tid)) // the leader's id is t's now
 	}
 	t.enter(mem, img, creds, commOf(a.Path, exe))
 	return nil

@@ -43,6 +43,9 @@ func (t *Task) Install(f *vfs.File, cloexec bool) (int32, error) {
 // InstallFrom is Install for the lowest free descriptor from min on.
 func (t *Task) InstallFrom(min int, f *vfs.File, cloexec bool) (int32, error) {
 	fd, err := t.fds.Install(f, min, t.MaxFDs(), cloexec)
+	if err != nil {
+		f.DecRef()
+	}
 	return int32(fd), err
 }
 

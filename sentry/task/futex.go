@@ -20,33 +20,64 @@ func (t *Task) wakeFutex(m *Memory, addr hostarch.Addr) {
 	}
 }
 
-// SetRobustList is set_robust_list(2).
-func (t *Task) SetRobustList(a hostarch.Addr) { t.robustList = a }
+// FutexWaiter returns the task's place in a queue of waiters, for one wait at a
+// time.
+func (t *Task) FutexWaiter() *futex.Waiter {
+	if t.futexWaiter == nil {
+		t.futexWaiter = futex.NewWaiter()
+	}
+	return t.futexWaiter
+}
 
-// RobustList is get_robust_list(2).
-func (t *Task) RobustList() hostarch.Addr { return t.robustList }
+// SetRobustList is set_robust_list(2).
+func (t *Task) SetRobustList(a hostarch.Addr) {
+	t.mu.Lock()
+	t.robustList = a
+	t.mu.Unlock()
+}
+
+// RobustList is get_robust_list(2). Any goroutine may ask.
+func (t *Task) RobustList() hostarch.Addr {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.robustList
+}
 
 // ClearTID returns what SetClearTID set.
 func (t *Task) ClearTID() hostarch.Addr { return t.clearTID }
 
-// releaseRobust gives up the robust futexes that t holds (exit_robust_list).
-func (t *Task) releaseRobust() {
-	if t.robustList != 0 {
-		t.k.Futexes.ReleaseRobust(robustMemory{t.mem}, t.robustList, uint32(t.th.ID()))
-	}
+// OwnsFutexes reports whether a thread with this id can still unlock what it
+// owns: futex.Manager asks before it lets somebody wait for the thread.
+func (k *Kernel) OwnsFutexes(tid uint32) bool {
+	t := Of(k.Procs.GetThread(int(tid)))
+	return t != nil && !t.futexesGone.Load()
 }
 
-// robustMemory is how the futex package walks a guest's robust list.
-type robustMemory struct{ *Memory }
+// releaseFutexes gives up what t holds of futexes when it leaves its memory
+// (futex_exit_release, futex_exec_release).
+func (t *Task) releaseFutexes() {
+	tid := uint32(t.th.ID())
+	if t.robustList != 0 {
+		t.k.Futexes.ReleaseRobust(futexMemory{t.mem}, t.robustList, tid)
+	}
+	t.futexesGone.Store(true)
+	t.k.Futexes.ReleasePI(tid)
+}
 
-func (m robustMemory) CopyIn(addr hostarch.Addr, dst []byte) (int, error) {
+// Futexes returns m as the futex package sees it.
+func (m *Memory) Futexes() futex.Memory { return futexMemory{m} }
+
+// futexMemory is the words that futexes are, and robust lists.
+type futexMemory struct{ *Memory }
+
+func (m futexMemory) CopyIn(addr hostarch.Addr, dst []byte) (int, error) {
 	return m.Space.CopyIn(addr, dst)
 }
 
-func (m robustMemory) CompareAndSwapUint32(addr hostarch.Addr, old, v uint32) (uint32, error) {
+func (m futexMemory) CompareAndSwapUint32(addr hostarch.Addr, old, v uint32) (uint32, error) {
 	return m.Space.CompareAndSwapUint32(addr, old, v)
 }
 
-func (m robustMemory) LoadUint32(addr hostarch.Addr) (uint32, error) { return m.Space.LoadUint32(addr) }
+func (m futexMemory) LoadUint32(addr hostarch.Addr) (uint32, error) { return m.Space.LoadUint32(addr) }
 
-func (m robustMemory) Key(addr hostarch.Addr) (futex.Key, error) { return m.FutexKey(addr, false) }
+func (m futexMemory) Key(addr hostarch.Addr) (futex.Key, error) { return m.FutexKey(addr, false) }

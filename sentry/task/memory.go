@@ -97,17 +97,19 @@ func (t *Task) cloneMemory(flags uint64, limits *procmgr.LimitSet) (*Memory, err
 func (t *Task) leaveMemory(next *Memory) {
 	old := t.mem
 	if old != nil {
-		t.releaseRobust()
+		t.releaseFutexes()
 		if a := t.clearTID; a != 0 && old.Users() > 1 {
 			if old.Space.StoreUint32(a, 0) == nil {
 				t.wakeFutex(old, a)
 			}
 		}
 	}
-	t.clearTID, t.robustList = 0, 0
+	t.clearTID = 0
 	t.mu.Lock()
+	t.robustList = 0
 	t.mem = next
 	t.mu.Unlock()
+	t.futexesGone.Store(next == nil)
 	if old != nil {
 		old.DecRef()
 	}

@@ -10,6 +10,7 @@ import (
 	"runsc-lite/platform"
 	"runsc-lite/procmgr"
 	"runsc-lite/sentry/fdtable"
+	"runsc-lite/sentry/futex"
 	"runsc-lite/sentry/vfs"
 )
 
@@ -37,6 +38,9 @@ type Task struct {
 	fds *fdtable.Table
 	fs  *vfs.FSContext
 
+	robustList  hostarch.Addr // set_robust_list(2); under mu
+	futexesGone atomic.Bool   // between giving up futexes and new memory
+
 	// The rest belongs to the task's goroutine.
 
 	ctx  platform.Context
@@ -51,9 +55,9 @@ type Task struct {
 	sigStack SigStack
 	fault    faultInfo
 
-	clearTID   hostarch.Addr // set_tid_address(2)
-	robustList hostarch.Addr // set_robust_list(2)
-	timerSlack uint64        // nanoseconds
+	clearTID    hostarch.Addr // set_tid_address(2)
+	timerSlack  uint64        // nanoseconds
+	futexWaiter *futex.Waiter // nil until it is needed
 
 	caller      vfs.Caller // cached; see Caller
 	callerCreds *procmgr.Credentials

@@ -207,13 +207,8 @@ func (f *file) holeLocked(off int64) int64 {
 	return min(int64(next), f.size)
 }
 
-// Seals returns the seals of the file (fcntl(F_GET_SEALS)): EINVAL if it is no
-// tmpfs file.
-func Seals(f *vfs.File) (uint32, error) {
-	o, ok := f.Ops().(*openFile)
-	if !ok {
-		return 0, unix.EINVAL
-	}
+// Seals returns the seals of the file (fcntl(F_GET_SEALS)).
+func (o *openFile) Seals() (uint32, error) {
 	o.f.mu.RLock()
 	defer o.f.mu.RUnlock()
 	if !o.f.sealable {
@@ -222,19 +217,12 @@ func Seals(f *vfs.File) (uint32, error) {
 	return o.f.seals, nil
 }
 
-// AddSeals adds seals (fcntl(F_ADD_SEALS)). EINVAL: no tmpfs file, or an
-// unknown seal. EPERM: not writable, or F_SEAL_SEAL is there. EBUSY:
+// AddSeals adds seals (fcntl(F_ADD_SEALS)) to a file that the caller has open
+// for writing. EINVAL: an unknown seal. EPERM: F_SEAL_SEAL is there. EBUSY:
 // F_SEAL_WRITE while somebody maps it shared and writable.
-func AddSeals(f *vfs.File, seals uint32) error {
+func (o *openFile) AddSeals(seals uint32) error {
 	const all = unix.F_SEAL_SEAL | unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_WRITE |
 		unix.F_SEAL_FUTURE_WRITE | unix.F_SEAL_EXEC
-	o, ok := f.Ops().(*openFile)
-	if !ok {
-		return unix.EINVAL
-	}
-	if !f.Writable() {
-		return unix.EPERM
-	}
 	if seals&^all != 0 {
 		return unix.EINVAL
 	}

@@ -1,0 +1,38 @@
+package syscalls
+
+import (
+	"golang.org/x/sys/unix"
+
+	"runsc-lite/sentry/task"
+)
+
+// sysUnshare is unshare(2). What can be unshared is the descriptor table and
+// the place in the file tree; namespaces are EINVAL, as in a kernel without
+// them. There are no System V semaphores whose undo lists could be shared.
+func sysUnshare(t *task.Task, a *task.Args) (uint64, error) {
+	flags := a[0]
+	const known = unix.CLONE_THREAD | unix.CLONE_SIGHAND | unix.CLONE_VM |
+		unix.CLONE_FS | unix.CLONE_FILES | unix.CLONE_SYSVSEM
+	if flags&^known != 0 {
+		return 0, unix.EINVAL
+	}
+	// unshare(2): CLONE_VM implies CLONE_SIGHAND, and that implies
+	// CLONE_THREAD. "Not implemented, but pretend it works if there is
+	// nothing to unshare" (check_unshare_flags).
+	if flags&(unix.CLONE_THREAD|unix.CLONE_SIGHAND|unix.CLONE_VM) != 0 && len(t.Process().Threads()) > 1 {
+		return 0, unix.EINVAL
+	}
+	if flags&(unix.CLONE_SIGHAND|unix.CLONE_VM) != 0 && t.Process().ActionsShared() {
+		return 0, unix.EINVAL
+	}
+	if flags&unix.CLONE_VM != 0 && t.Memory().Users() > 1 {
+		return 0, unix.EINVAL
+	}
+	if flags&unix.CLONE_FS != 0 {
+		t.UnshareFS()
+	}
+	if flags&unix.CLONE_FILES != 0 {
+		t.UnshareFiles()
+	}
+	return 0, nil
+}
