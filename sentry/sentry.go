@@ -21,6 +21,8 @@ import (
 	"runsc-lite/platform"
 	"runsc-lite/procmgr"
 	"runsc-lite/sentry/clock"
+	"runsc-lite/sentry/fs/pipe"
+	"runsc-lite/sentry/fs/tmpfs"
 	"runsc-lite/sentry/futex"
 	"runsc-lite/sentry/syscalls"
 	"runsc-lite/sentry/task"
@@ -94,7 +96,8 @@ func Start(spec Spec) (_ *Sandbox, err error) {
 	}
 	s.onClose(s.vdso.Close)
 	procs := procmgr.NewTable(procmgr.Config{Limits: spec.Limits})
-	tree, err := s.newTree(&spec, procs)
+	pipes := pipe.NewPool(nil)
+	tree, err := s.newTree(&spec, procs, pipes)
 	if err != nil {
 		return nil, err
 	}
@@ -107,6 +110,8 @@ func Start(spec Spec) (_ *Sandbox, err error) {
 		VDSO:        s.vdso,
 		Syscalls:    syscalls.Table(),
 		Mounts:      tree,
+		Pipes:       pipes,
+		Shmem:       tmpfs.New(tmpfs.Options{Memory: fileMemory{s.memory}, Dev: devMemfd}),
 		Tracer:      spec.Tracer,
 		Log:         spec.Log,
 		CPUs:        runtime.NumCPU(),

@@ -20,11 +20,12 @@ var (
 	devUpper = unix.Mkdev(0, 41)
 	devDev   = unix.Mkdev(0, 42)
 	devShm   = unix.Mkdev(0, 43)
+	devMemfd = unix.Mkdev(0, 44)
 )
 
 // newTree makes the file tree: the host's directory under a writable layer in
 // memory, and the kernel's own file systems in it.
-func (s *Sandbox) newTree(spec *Spec, procs *procmgr.Table) (*vfs.Namespace, error) {
+func (s *Sandbox) newTree(spec *Spec, procs *procmgr.Table, pipes *pipe.Pool) (*vfs.Namespace, error) {
 	mem := fileMemory{s.memory}
 	lower, err := hostdir.New(spec.Root, hostdir.Options{Memory: mem})
 	if err != nil {
@@ -36,9 +37,8 @@ func (s *Sandbox) newTree(spec *Spec, procs *procmgr.Table) (*vfs.Namespace, err
 	if err != nil {
 		return nil, fmt.Errorf("laying a writable layer over %s: %w", spec.Root, err)
 	}
-	pool := pipe.NewPool(nil)
 	return vfs.NewNamespace(vfs.Config{
-		NewFIFO: pool.FIFO,
+		NewFIFO: pipes.FIFO,
 	}, root, vfs.MountOptions{Source: "overlay"})
 }
 
