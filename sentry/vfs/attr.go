@@ -33,7 +33,7 @@ func (c *Caller) Access(at *File, path string, want uint32, flags uint32) error 
 	if want&MayExec != 0 && p.Dentry.kind == unix.S_IFREG && p.Mount.has(unix.MS_NOEXEC) {
 		return unix.EACCES
 	}
-	if err := c.Creds.Permission(p.Inode(), want); err != nil {
+	if err := c.permission(p.Inode(), want); err != nil {
 		return err
 	}
 	if want&MayWrite != 0 && p.Mount.has(unix.MS_RDONLY) {
@@ -139,7 +139,7 @@ func (c *Caller) Utimens(at *File, path string, atime, mtime unix.Timespec, flag
 			return s, nil
 		}
 		if atime.Nsec == unix.UTIME_NOW && mtime.Nsec == unix.UTIME_NOW {
-			return s, c.Creds.Permission(i, MayWrite)
+			return s, c.permission(i, MayWrite)
 		}
 		return s, unix.EPERM
 	})
@@ -182,7 +182,7 @@ func (c *Caller) Truncate(path string, size int64) error {
 	if err := c.mayWrite(p.Mount); err != nil {
 		return err
 	}
-	if err := c.Creds.Permission(p.Inode(), MayWrite); err != nil {
+	if err := c.permission(p.Inode(), MayWrite); err != nil {
 		return err
 	}
 	return c.setSize(p.Inode(), size)
@@ -283,7 +283,7 @@ func (c *Caller) xattr(at *File, path string, flags uint32, name string, access 
 		if mode&unix.S_IFMT == unix.S_IFDIR && mode&unix.S_ISVTX != 0 && access == MayWrite && !c.Creds.owns(uid) {
 			return nil, unix.EPERM
 		}
-		if err := c.Creds.Permission(p.Inode(), access); err != nil {
+		if err := c.permission(p.Inode(), access); err != nil {
 			return nil, err
 		}
 	default:

@@ -142,12 +142,6 @@ type Caller struct {
 	Task any
 }
 
-// TaskSymlinker is a symbolic link whose text depends on who reads it
-// (/proc/self). It takes precedence over Symlinker.
-type TaskSymlinker interface {
-	ReadlinkAs(task any) (string, error)
-}
-
 // Chdir changes the working directory (chdir(2); fchdir(2) with an empty path
 // and flags AT_EMPTY_PATH).
 func (c *Caller) Chdir(at *File, path string, flags uint32) error {
@@ -159,7 +153,7 @@ func (c *Caller) Chdir(at *File, path string, flags uint32) error {
 		if !p.Dentry.IsDir() {
 			return unix.ENOTDIR
 		}
-		if err := c.Creds.Permission(p.Inode(), MayExec); err != nil {
+		if err := c.permission(p.Inode(), MayExec); err != nil {
 			return err
 		}
 		return c.set(&c.FSContext.cwd, p)
@@ -176,7 +170,7 @@ func (c *Caller) Chroot(path string) error {
 		if !p.Dentry.IsDir() {
 			return unix.ENOTDIR
 		}
-		if err := c.Creds.Permission(p.Inode(), MayExec); err != nil {
+		if err := c.permission(p.Inode(), MayExec); err != nil {
 			return err
 		}
 		if !c.Creds.Has(unix.CAP_SYS_CHROOT) {

@@ -41,7 +41,7 @@ func (c *Caller) mayCreate(dir Path) error {
 	if err := c.mayWrite(dir.Mount); err != nil {
 		return err
 	}
-	return c.Creds.Permission(dir.Inode(), MayWrite|MayExec)
+	return c.permission(dir.Inode(), MayWrite|MayExec)
 }
 
 // createLocked makes name in dir, and returns it pinned. unsupported is the error of file systems in
@@ -256,7 +256,7 @@ func (c *Caller) mayDelete(dir Path, child *Dentry, isDir bool) error {
 	if err := c.mayWrite(dir.Mount); err != nil {
 		return err
 	}
-	if err := c.Creds.Permission(dir.Inode(), MayWrite|MayExec); err != nil {
+	if err := c.permission(dir.Inode(), MayWrite|MayExec); err != nil {
 		return err
 	}
 	if err := c.sticky(dir.Inode(), child.inode); err != nil {

@@ -86,10 +86,21 @@ func (c *Creds) permits(mode, uid, gid, want uint32) error {
 // owns is inode_owner_or_capable.
 func (c *Creds) owns(uid uint32) bool { return c.UID == uid || c.Has(unix.CAP_FOWNER) }
 
+// permission checks access to i: by its mode, or as the inode itself has it.
+func (c *Caller) permission(i Inode, want uint32) error {
+	if g, ok := i.(CallerGuard); ok {
+		return g.PermissionFor(c, want)
+	}
+	return c.Creds.Permission(i, want)
+}
+
 // search checks that names may be looked up in a directory.
-func (c *Creds) search(d *Dentry) error {
-	if c.Caps&(1<<unix.CAP_DAC_OVERRIDE|1<<unix.CAP_DAC_READ_SEARCH) != 0 {
+func (c *Caller) search(d *Dentry) error {
+	if d.guard != nil {
+		return d.guard.PermissionFor(c, MayExec)
+	}
+	if c.Creds.Caps&(1<<unix.CAP_DAC_OVERRIDE|1<<unix.CAP_DAC_READ_SEARCH) != 0 {
 		return nil
 	}
-	return c.Permission(d.inode, MayExec)
+	return c.Creds.Permission(d.inode, MayExec)
 }

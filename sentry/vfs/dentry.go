@@ -28,6 +28,7 @@ type Dentry struct {
 	inode  Inode
 	kind   uint32 // unix.S_IFMT part of the mode; 0: negative
 	reval  Revalidator
+	guard  CallerGuard
 	parent atomic.Pointer[Dentry] // nil for a root; changed under sb.renameMu
 	name   atomic.Pointer[string] // changed under sb.renameMu
 
@@ -96,6 +97,7 @@ func (sb *superblock) newDentry(parent *Dentry, name string, inode Inode) (*Dent
 		d.kind = st.Mode & unix.S_IFMT
 		if d.kind == unix.S_IFDIR {
 			d.reval, _ = inode.(Revalidator)
+			d.guard, _ = inode.(CallerGuard)
 		}
 	}
 	return d, nil

@@ -32,7 +32,7 @@ type File struct {
 	hold  Holder
 
 	posMu sync.Mutex // f_pos_lock
-	pos   int64
+	pos   atomic.Int64
 
 	owner   atomic.Pointer[Owner]
 	flocked atomic.Bool // may hold flock or OFD locks
@@ -188,6 +188,10 @@ func (f *File) SetFlags(flags uint32) error {
 		}
 	}
 }
+
+// Position returns where the next read or write is, without waiting for one in
+// progress (/proc/PID/fdinfo).
+func (f *File) Position() int64 { return f.pos.Load() }
 
 // Readable reports whether f was opened for reading.
 func (f *File) Readable() bool {

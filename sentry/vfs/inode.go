@@ -108,9 +108,9 @@ type Symlinker interface {
 }
 
 // Jumper is a magic link, as in /proc/self/fd: following it leads straight to
-// a place, whatever Readlink says.
+// a place, whatever Readlink says. EACCES: not everybody may.
 type Jumper interface {
-	Jump() (Path, error)
+	Jump(c *Caller) (Path, error)
 }
 
 // Fallocater is a regular file that supports fallocate(2).

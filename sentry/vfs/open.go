@@ -171,7 +171,7 @@ func (c *Caller) openPath(p Path, how OpenHow, created bool) (*File, error) {
 	}
 	inode := p.Inode()
 	if !created {
-		if err := c.Creds.Permission(inode, want); err != nil {
+		if err := c.permission(inode, want); err != nil {
 			return nil, err
 		}
 	}
@@ -233,6 +233,10 @@ func (c *Caller) openInode(p Path, flags uint32) (FileOps, *fifoRef, error) {
 			return nil, nil, unix.ENXIO
 		}
 		return p.Dentry.sb.fifos.open(inode, flags, c.ns.cfg.NewFIFO)
+	}
+	if o, ok := inode.(CallerOpener); ok {
+		ops, err := o.OpenFor(c, flags)
+		return ops, nil, err
 	}
 	ops, err := inode.Open(flags)
 	return ops, nil, err
@@ -338,7 +342,7 @@ func (c *Caller) openTmpfile(at *File, path string, how OpenHow) (*File, error) 
 	if err := c.mayWrite(dir.Mount); err != nil {
 		return nil, err
 	}
-	if err := c.Creds.Permission(dir.Inode(), MayWrite|MayExec); err != nil {
+	if err := c.permission(dir.Inode(), MayWrite|MayExec); err != nil {
 		return nil, err
 	}
 	t, ok := dir.Inode().(Tmpfiler)
@@ -397,7 +401,7 @@ func (c *Caller) OpenExec(at *File, path string, flags uint32) (*File, error) {
 		if p.Dentry.kind != unix.S_IFREG || p.Mount.has(unix.MS_NOEXEC) {
 			return unix.EACCES
 		}
-		if err := c.Creds.Permission(p.Inode(), MayExec); err != nil {
+		if err := c.permission(p.Inode(), MayExec); err != nil {
 			return err
 		}
 		ops, _, err := c.openInode(p, unix.O_RDONLY)

@@ -41,9 +41,9 @@ func (f *File) Read(dst [][]byte) (int64, error) {
 	case ReaderAt:
 		f.posMu.Lock()
 		defer f.posMu.Unlock()
-		n, err := o.ReadAt(dst, f.pos)
+		n, err := o.ReadAt(dst, f.pos.Load())
 		if n > 0 {
-			f.pos += n
+			f.pos.Add(n)
 			return n, nil
 		}
 		return n, err
@@ -93,9 +93,9 @@ func (f *File) Write(creds *Creds, src [][]byte, limit int64) (int64, error) {
 	case WriterAt:
 		f.posMu.Lock()
 		defer f.posMu.Unlock()
-		n, off, err := f.writeAt(creds, o, src, f.pos, limit, f.Flags()&unix.O_APPEND != 0)
+		n, off, err := f.writeAt(creds, o, src, f.pos.Load(), limit, f.Flags()&unix.O_APPEND != 0)
 		if n > 0 {
-			f.pos = off
+			f.pos.Store(off)
 			return n, nil
 		}
 		return n, err
@@ -201,9 +201,9 @@ func (f *File) Lseek(off int64, whence int32) (int64, error) {
 	defer f.posMu.Unlock()
 	if s, ok := f.ops.(Seeker); ok {
 		if _, dir := f.ops.(DirReader); !dir {
-			pos, err := s.Lseek(f.pos, off, whence)
+			pos, err := s.Lseek(f.pos.Load(), off, whence)
 			if err == nil {
-				f.pos = pos
+				f.pos.Store(pos)
 			}
 			return pos, err
 		}
@@ -218,7 +218,7 @@ func (f *File) Lseek(off int64, whence int32) (int64, error) {
 	switch whence {
 	case unix.SEEK_SET:
 	case unix.SEEK_CUR:
-		pos = f.pos + off
+		pos = f.pos.Load() + off
 		if off > 0 && pos < 0 {
 			return 0, unix.EOVERFLOW
 		}
@@ -256,7 +256,7 @@ func (f *File) Lseek(off int64, whence int32) (int64, error) {
 	if pos < 0 {
 		return 0, unix.EINVAL
 	}
-	f.pos = pos
+	f.pos.Store(pos)
 	return pos, nil
 }
 
@@ -276,7 +276,7 @@ func (f *File) ReadDir(c *Caller, emit func(Entry) bool) error {
 	if f.path.Dentry.gone.Load() {
 		return unix.ENOENT
 	}
-	if f.pos == 0 {
+	if f.pos.Load() == 0 {
 		st, err := f.inode.Stat()
 		if err != nil {
 			return err
@@ -284,9 +284,9 @@ func (f *File) ReadDir(c *Caller, emit func(Entry) bool) error {
 		if !emit(Entry{Name: ".", Ino: st.Ino, Type: unix.DT_DIR, Next: 1}) {
 			return nil
 		}
-		f.pos = 1
+		f.pos.Store(1)
 	}
-	if f.pos == 1 {
+	if f.pos.Load() == 1 {
 		up := f.path
 		if c == nil || up != c.Root() {
 			up = up.up()
@@ -298,14 +298,14 @@ func (f *File) ReadDir(c *Caller, emit func(Entry) bool) error {
 		if !emit(Entry{Name: "..", Ino: st.Ino, Type: unix.DT_DIR, Next: 2}) {
 			return nil
 		}
-		f.pos = 2
+		f.pos.Store(2)
 	}
-	return d.ReadDir(f.pos-2, func(e Entry) bool {
+	return d.ReadDir(f.pos.Load()-2, func(e Entry) bool {
 		e.Next += 2
 		if !emit(e) {
 			return false
 		}
-		f.pos = e.Next
+		f.pos.Store(e.Next)
 		return true
 	})
 }

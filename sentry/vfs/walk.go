@@ -76,7 +76,7 @@ func (w *walk) toLast() error {
 			return nil
 		}
 		// "may_lookup": every component, "." too, needs search permission.
-		if err := w.c.Creds.search(w.at.Dentry); err != nil {
+		if err := w.c.search(w.at.Dentry); err != nil {
 			return err
 		}
 		name, tail := rest, ""
@@ -177,7 +177,7 @@ func (w *walk) follow(p Path) error {
 		if w.resolve&(unix.RESOLVE_BENEATH|unix.RESOLVE_IN_ROOT) != 0 {
 			return unix.EXDEV
 		}
-		to, err := j.Jump()
+		to, err := j.Jump(w.c)
 		if err != nil {
 			return err
 		}
@@ -289,8 +289,8 @@ func (c *Caller) toParent(w *walk, at *File, path string) error {
 
 func (c *Caller) readlink(i Inode) (string, error) {
 	switch l := i.(type) {
-	case TaskSymlinker:
-		return l.ReadlinkAs(c.Task)
+	case CallerSymlinker:
+		return l.ReadlinkFor(c)
 	case Symlinker:
 		return l.Readlink()
 	}
