@@ -120,6 +120,7 @@ func (tb *Table) makeProcess(t *Thread, nr *id, o *CloneOptions) *Process {
 	}
 	p.parent.children.add(p)
 	tb.joinGroup(p, from.group)
+	p.control = from.control
 	return p
 }
 

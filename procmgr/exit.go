@@ -50,6 +50,7 @@ func (t *Thread) FinishExit() (status uint32, last bool) {
 	p.remove(t)
 	u := t.Usage()
 	p.gone.Add(&u)
+	tb.ended.Add(&u)
 	t.queue.removeAll(tb, ^SigSet(0))
 	last = len(p.threads) == 0
 	if last {

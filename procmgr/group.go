@@ -14,17 +14,9 @@ type Group struct {
 // Session is a session: process groups that share a controlling terminal. It is
 // under Table.mu.
 type Session struct {
-	id         *id
-	leader     *Process // nil once it is gone
-	groups     int
-	terminal   Terminal
-	foreground *Group
-}
-
-// Terminal is a controlling terminal, as far as a session is concerned.
-type Terminal interface {
-	// Hangup is called when the session's leader has ended. Table.mu is held.
-	Hangup()
+	id     *id
+	leader *Process // nil once it is gone
+	groups int
 }
 
 func (tb *Table) newGroup(n *id, s *Session) *Group {
@@ -50,9 +42,6 @@ func (tb *Table) leaveGroup(p *Process) {
 		return
 	}
 	s := g.session
-	if s.foreground == g {
-		s.foreground = nil
-	}
 	g.id.group = nil
 	if s.groups--; s.groups == 0 {
 		s.id.session = nil
@@ -201,25 +190,8 @@ func (tb *Table) Setsid(p *Process) (int, error) {
 	g := tb.newGroup(n, s)
 	tb.leaveGroup(p)
 	tb.joinGroup(p, g)
+	p.control = nil
 	return n.nr, nil
-}
-
-// leaveSession is the end of a session leader: its terminal is told, and the
-// foreground group gets SIGHUP and SIGCONT (disassociate_ctty).
-func (tb *Table) leaveSession(p *Process) {
-	s := p.group.session
-	if s.leader != p {
-		return
-	}
-	s.leader = nil
-	if s.terminal == nil {
-		return
-	}
-	if g := s.foreground; g != nil {
-		tb.hangUp(g)
-	}
-	s.terminal.Hangup()
-	s.terminal, s.foreground = nil, nil
 }
 
 func (tb *Table) hangUp(g *Group) {
@@ -230,10 +202,11 @@ func (tb *Table) hangUp(g *Group) {
 }
 
 // orphaned reports whether no member but without has a parent in another group of
-// the session, who could continue it (will_become_orphaned_pgrp).
+// the session, who could continue it (will_become_orphaned_pgrp). Init is no such
+// parent, unless it stands for one (ActAsShell).
 func (g *Group) orphaned(without *Process) bool {
 	for p := g.members.first; p != nil; p = p.peer.next {
-		if p == without || p.zombie || p.parent == nil || p.parent.unkillable {
+		if p == without || p.zombie || p.parent == nil || p.parent.unkillable && !p.parent.shell {
 			continue
 		}
 		if q := p.parent.group; !p.parent.zombie && q != nil && q != g && q.session == g.session {
@@ -267,58 +240,4 @@ func (tb *Table) checkOrphaned(g *Group, exiting *Process) {
 			return
 		}
 	}
-}
-
-// SetTerminal gives the caller's session a controlling terminal, with the caller's
-// group in the foreground (TIOCSCTTY). EPERM: the caller does not lead its session,
-// or has a terminal.
-func (tb *Table) SetTerminal(p *Process, term Terminal) error {
-	tb.mu.Lock()
-	defer tb.mu.Unlock()
-	s := p.group.session
-	if s.leader != p || s.terminal != nil && s.terminal != term {
-		return unix.EPERM
-	}
-	s.terminal, s.foreground = term, p.group
-	return nil
-}
-
-// TerminalOf returns the controlling terminal of p's session, nil if there is none.
-func (tb *Table) TerminalOf(p *Process) Terminal {
-	tb.mu.Lock()
-	defer tb.mu.Unlock()
-	if p.group == nil {
-		return nil
-	}
-	return p.group.session.terminal
-}
-
-// Foreground returns the id of the session's foreground group (TIOCGPGRP), 0 if
-// there is none.
-func (tb *Table) Foreground(p *Process) int {
-	tb.mu.Lock()
-	defer tb.mu.Unlock()
-	if p.group == nil || p.group.session.foreground == nil {
-		return 0
-	}
-	return p.group.session.foreground.id.nr
-}
-
-// SetForeground makes a group of p's session the foreground one (TIOCSPGRP):
-// ESRCH, EPERM for a group of another session.
-func (tb *Table) SetForeground(p *Process, pgid int) error {
-	if pgid < 0 {
-		return unix.EINVAL
-	}
-	tb.mu.Lock()
-	defer tb.mu.Unlock()
-	g := tb.group(pgid)
-	if g == nil {
-		return unix.ESRCH
-	}
-	if g.session != p.group.session {
-		return unix.EPERM
-	}
-	g.session.foreground = g
-	return nil
 }

@@ -14,12 +14,14 @@ const (
 	firstReuse = 300
 )
 
-// id is a number in use: as a thread, a process group, a session, or several.
+// id is a number in use: as a thread, a process group, a session, as what a
+// terminal remembers as its foreground group, or several.
 type id struct {
 	nr      int
 	thread  atomic.Pointer[Thread]
 	group   *Group   // Table.mu
 	session *Session // Table.mu
+	fronts  int      // terminals in whose foreground it is; Table.mu
 }
 
 // idTable finds ids by number. Look-ups take no lock; changes are made under
@@ -85,7 +87,7 @@ func (t *idTable) alloc(want int) (*id, error) {
 
 // release frees the number if nobody uses it any more.
 func (t *idTable) release(n *id) {
-	if n.thread.Load() == nil && n.group == nil && n.session == nil {
+	if n.thread.Load() == nil && n.group == nil && n.session == nil && n.fronts == 0 {
 		t.pages[n.nr/idPage].Load()[n.nr%idPage].Store(nil)
 		t.used--
 	}

@@ -21,7 +21,10 @@ type Process struct {
 	children     childList
 	sibling      links
 	group        *Group
-	peer         links2 // in group
+	peer         links2   // in group
+	control      *control // what it has of a controlling terminal; see Terminal
+	oldControl   *control // of a session leader whose terminal hung up
+	shell        bool     // init: stands for a shell; see ActAsShell
 	exitSignal   unix.Signal
 	subreaper    bool
 	hadExec      bool // since fork; see Setpgid
