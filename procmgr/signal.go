@@ -173,7 +173,9 @@ func (p *Process) discards(sig unix.Signal, target *Thread, info *SigInfo) bool 
 		t = p.leader
 	}
 	act := p.hand.get(sig)
-	if p.unkillable && act.Handler == SigDfl && info.Code != SIKernel {
+	// "sig_kernel_only": the kernel can kill or stop init, nothing else can.
+	force := info.Code == SIKernel && (sig == unix.SIGKILL || sig == unix.SIGSTOP)
+	if p.unkillable && act.Handler == SigDfl && !force {
 		return true
 	}
 	if t.mask.Has(sig) || t.waitSet.Has(sig) {
