@@ -54,7 +54,7 @@ func (s *Space) Fork(m Mapper, hint hostarch.Addr, limits Limits) (*Space, error
 		c.release()
 		return nil, failed
 	}
-	c.virtual = s.virtual
+	c.virtual, c.peak = s.virtual, s.virtual
 	return c, nil
 }
 

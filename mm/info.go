@@ -1,86 +1,154 @@
 package mm
 
 import (
+	"math"
+
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/hostarch"
+
+	"runsc-lite/mm/memfile"
 )
 
-// Area is what /proc/PID/maps and smaps say of a mapping.
+// Area is what /proc/PID/maps and smaps say of a mapping, but for its pages.
 type Area struct {
-	Start, End hostarch.Addr
-	Prot       hostarch.AccessType
-	Shared     bool
-	Offset     uint64 // in the file
-	Dev, Ino   uint64 // 0: no file
-	Name       string
-	Resident   uint64 // bytes in memory
-	Owned      uint64 // bytes of them that are this Space's own copies
-	Locked     bool
-	GrowsDown  bool
+	Start, End    hostarch.Addr
+	Prot, MaxProt hostarch.AccessType
+	Shared        bool
+	GrowsDown     bool
+	Locked        bool
+	NoFork        bool
+	WipeOnFork    bool
+	Offset        uint64 // in the file
+	Dev, Ino      uint64 // 0: no file
+	Name          string
 }
 
 // Areas returns all mappings by address.
-func (s *Space) Areas() []Area {
+func (s *Space) Areas() []Area { return s.AreasFrom(0, math.MaxInt) }
+
+// AreasFrom returns mappings by address, at most n of them: those that end above
+// addr.
+func (s *Space) AreasFrom(addr hostarch.Addr, n int) []Area {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	out := make([]Area, 0, s.areas.Len())
-	s.areas.Ascend(func(a *area) bool {
-		x := Area{Start: a.start, End: a.end, Prot: a.prot, Shared: a.shared, Name: a.name, Locked: a.locked, GrowsDown: a.growsDown}
-		if a.file != nil {
-			x.Offset = a.off
-			x.Dev, x.Ino = a.file.DeviceInode()
-			x.Name = a.file.MappedName()
-		}
-		s.ascendExtents(a.start, a.end, func(e *extent) {
-			lo, hi := max(e.start, a.start), min(e.end, a.end)
-			n := s.cfg.File.Resident(e.rangeOf(lo, hi), nil)
-			x.Resident += n
-			if e.owned {
-				x.Owned += n
-			}
-		})
-		out = append(out, x)
-		return true
-	})
+	out := make([]Area, 0, min(n, s.areas.Len()))
+	add := func(a *area) bool {
+		out = append(out, a.describe())
+		return len(out) < n
+	}
+	first := s.find(addr)
+	if first == nil {
+		first = &area{start: addr}
+	}
+	s.areas.AscendGreaterOrEqual(first, add)
 	return out
 }
 
-// Stats are sums over a Space, in bytes.
-type Stats struct {
-	Virtual  uint64 // all areas
-	Data     uint64 // private and writable, without the stack
-	Stack    uint64
-	Text     uint64 // executable
-	Resident uint64
-	Shared   uint64 // resident pages of files and shared memory
-	Locked   uint64
-	Faults   uint64 // page faults so far
+func (a *area) describe() Area {
+	x := Area{
+		Start: a.start, End: a.end, Prot: a.prot, MaxProt: a.maxProt, Shared: a.shared, GrowsDown: a.growsDown,
+		Locked: a.locked, NoFork: a.noFork, WipeOnFork: a.wipeOnFork, Name: a.name,
+	}
+	if a.file != nil {
+		x.Offset = a.off
+		x.Dev, x.Ino = a.file.DeviceInode()
+		x.Name = a.file.MappedName()
+	}
+	return x
 }
 
-// Stats returns the sums.
-func (s *Space) Stats() Stats {
-	st := Stats{Faults: s.faults.Load()}
-	for _, a := range s.Areas() {
-		n := uint64(a.End - a.Start)
-		st.Virtual += n
-		switch {
-		case a.GrowsDown:
-			st.Stack += n
-		case a.Prot.Write && !a.Shared:
-			st.Data += n
-		case a.Prot.Execute:
-			st.Text += n
+// Pages counts what is in memory of a range, in bytes. Shared means that somebody
+// else maps the page as well. Dirty is what could not be had again from a file.
+type Pages struct {
+	Anonymous                  uint64 // private copies and anonymous memory
+	File                       uint64 // pages of files
+	Shmem                      uint64 // pages of shared anonymous memory
+	Proportional               uint64 // each page divided by how often it is mapped
+	SharedClean, SharedDirty   uint64
+	PrivateClean, PrivateDirty uint64
+}
+
+// Resident is all of it.
+func (p *Pages) Resident() uint64 { return p.Anonymous + p.File + p.Shmem }
+
+// Pages counts the pages of [start, end). It asks the host about each extent.
+func (s *Space) Pages(start, end hostarch.Addr) (p Pages) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, a := range s.within(start, end) {
+		s.ascendExtents(max(a.start, start), min(a.end, end), func(e *extent) {
+			s.count(&p, a, e, e.rangeOf(max(e.start, a.start, start), min(e.end, a.end, end)))
+		})
+	}
+	return p
+}
+
+// count adds the pages of r, a part of e.
+func (s *Space) count(p *Pages, a *area, e *extent, r memfile.Range) {
+	for r.Start < r.End {
+		n, refs := s.cfg.File.Refs(r)
+		if n == 0 {
+			return
 		}
-		st.Resident += a.Resident
-		st.Shared += a.Resident - a.Owned
-		if a.Locked {
-			st.Locked += n
+		in := s.cfg.File.Resident(memfile.Range{Start: r.Start, End: r.Start + n}, nil)
+		r.Start += n
+		dirty := true
+		switch {
+		case e.owned || a.pager == nil:
+			p.Anonymous += in
+		case a.file == nil:
+			p.Shmem += in
+			refs-- // the pager's own
+		default:
+			p.File += in
+			refs--
+			dirty = a.shared && e.given.Write
+		}
+		refs = max(refs, 1)
+		p.Proportional += in / uint64(refs)
+		switch {
+		case refs > 1 && dirty:
+			p.SharedDirty += in
+		case refs > 1:
+			p.SharedClean += in
+		case dirty:
+			p.PrivateDirty += in
+		default:
+			p.PrivateClean += in
 		}
 	}
-	return st
 }
 
-// Resident returns how many bytes of the Space's own are in memory.
+// Sizes are sums over a Space's areas, in bytes.
+type Sizes struct {
+	Virtual uint64 // all areas
+	Peak    uint64 // the most that Virtual was
+	Data    uint64 // private and writable, without the stack (Linux's data_vm)
+	Stack   uint64 // stack_vm
+	Text    uint64 // executable and not writable (exec_vm)
+	Locked  uint64
+}
+
+// Sizes returns the sums.
+func (s *Space) Sizes() Sizes {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	z := Sizes{Virtual: s.virtual, Peak: max(s.peak, s.virtual), Locked: s.locked}
+	s.areas.Ascend(func(a *area) bool {
+		switch {
+		case a.growsDown:
+			z.Stack += a.length()
+		case a.prot.Write && !a.shared:
+			z.Data += a.length()
+		case a.prot.Execute && !a.prot.Write:
+			z.Text += a.length()
+		}
+		return true
+	})
+	return z
+}
+
+// Resident returns how many bytes of the Space are in memory.
 func (s *Space) Resident() (n uint64) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()

@@ -234,6 +234,7 @@ func (s *Space) unmap(start, end hostarch.Addr) {
 	if len(areas) == 0 {
 		return
 	}
+	s.peak = max(s.peak, s.virtual)
 	s.discard(start, end)
 	for _, a := range areas {
 		s.areas.Delete(a)

@@ -104,6 +104,7 @@ type Space struct {
 	brkStart hostarch.Addr
 	brkEnd   hostarch.Addr
 	virtual  uint64 // bytes in areas
+	peak     uint64 // the most that virtual was when it last shrank
 	locked   uint64 // bytes of areas that are locked
 	lockAll  bool   // mlockall(MCL_FUTURE)
 	released bool
