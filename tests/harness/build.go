@@ -128,9 +128,6 @@ func withLock(fn func(cache string) error) error {
 	return fn(cache)
 }
 
-// errNoRunner: this module holds no command yet.
-var errNoRunner = errors.New("no runner: set RUNSC_LITE to the path of runsc-lite")
-
 var runner = sync.OnceValues(func() (string, error) {
 	if p := os.Getenv("RUNSC_LITE"); p != "" {
 		p = locate(p)
@@ -140,8 +137,8 @@ var runner = sync.OnceValues(func() (string, error) {
 		return p, nil
 	}
 	root, err := ModuleRoot()
-	if err != nil || !exists(filepath.Join(root, "runsc-lite", "main.go")) {
-		return "", errNoRunner
+	if err != nil {
+		return "", fmt.Errorf("%w; RUNSC_LITE is not set, either", err)
 	}
 	var out string
 	err = withLock(func(cache string) error {
@@ -151,21 +148,8 @@ var runner = sync.OnceValues(func() (string, error) {
 	return out, err
 })
 
-// Runner is the path of runsc-lite. Without one the test is skipped; one that
-// does not build is a failure.
-func Runner(t testing.TB) string {
-	t.Helper()
-	p, err := runner()
-	if errors.Is(err, errNoRunner) {
-		t.Skip(err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p
-}
-
-// Platforms are the platforms under test. It is empty if there is no runner.
+// Platforms are the platforms under test. It is empty only if the environment
+// says "none"; a runner that does not build is a failure.
 func Platforms(t testing.TB) []Target {
 	t.Helper()
 	list, set := os.LookupEnv("RUNSC_LITE_PLATFORMS")
@@ -176,10 +160,6 @@ func Platforms(t testing.TB) []Target {
 		return nil
 	}
 	p, err := runner()
-	if errors.Is(err, errNoRunner) {
-		t.Log(err)
-		return nil
-	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -234,12 +214,26 @@ func buildC(cache, src string, headers ...string) (string, error) {
 	return out, os.Rename(tmp, out)
 }
 
-// BuildC compiles one C program and returns its path.
-func BuildC(t testing.TB, src string) string {
+// Program is the path of a C program that is no guest test: what the
+// environment variable says (Bazel has built it), or else built of src, which
+// is relative to the module.
+func Program(t testing.TB, variable, src string) string {
 	t.Helper()
+	if p := os.Getenv(variable); p != "" {
+		return locate(p)
+	}
+	root, err := ModuleRoot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	src = filepath.Join(root, filepath.FromSlash(src))
+	headers, err := filepath.Glob(filepath.Join(filepath.Dir(src), "*.h"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	var out string
-	err := withLock(func(cache string) (err error) {
-		out, err = buildC(cache, src)
+	err = withLock(func(cache string) (err error) {
+		out, err = buildC(cache, src, headers...)
 		return err
 	})
 	if err != nil {
