@@ -35,7 +35,7 @@ slow: ## The Go tests, those marked slow too
 
 bench: ## Benchmarks: BENCH=regexp chooses; compares with native and with gVisor's runsc if it is installed
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem $$($(GO) list ./... | grep -v /tests/bench)
-	$(GO) test -run '^$$' -bench '$(BENCH)' -timeout 60m ./tests/bench
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchtime 1x -timeout 90m ./tests/bench
 
 lint: ## vet, staticcheck, gofmt, BUILD files, import rules
 	$(GO) test -count=1 .
