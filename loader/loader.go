@@ -72,12 +72,7 @@ type Request struct {
 type Image struct {
 	// Entry and Stack are the first RIP and RSP. All other registers are zero.
 	Entry, Stack hostarch.Addr
-	// Args and Env are where the strings lie (/proc/PID/{cmdline,environ}).
-	Args, Env hostarch.AddrRange
-	// Auxv is the auxiliary vector (/proc/PID/auxv).
-	Auxv []byte
-	// StartCode and StackStart are the fields of /proc/PID/stat.
-	StartCode, StackStart hostarch.Addr
+	mm.Layout
 	// Exe is the program itself, after all scripts. The caller owns its
 	// reference.
 	Exe File

@@ -26,11 +26,12 @@ const (
 
 // layout is where a program came to lie.
 type layout struct {
-	bias      uint64 // added to the file's addresses
-	startCode uint64
-	end       uint64 // of the last segment
-	phdr      uint64
-	entry     uint64
+	bias               uint64 // added to the file's addresses
+	startCode, endCode uint64
+	startData, endData uint64
+	end                uint64 // of the last segment
+	phdr               uint64
+	entry              uint64
 }
 
 // placement says where the first segment of an object may go.
@@ -79,7 +80,10 @@ func (m *mapper) mapAll(how placement, bias uint64) (layout, error) {
 		}
 		if elf.ProgFlag(s.flags)&elf.PF_X != 0 {
 			l.startCode = min(l.startCode, s.vaddr)
+			l.endCode = max(l.endCode, s.vaddr+s.fileSize)
 		}
+		l.startData = max(l.startData, s.vaddr)
+		l.endData = max(l.endData, s.vaddr+s.fileSize)
 		l.end = max(l.end, s.vaddr+s.memorySize)
 	}
 	if l.startCode == ^uint64(0) {
@@ -87,6 +91,9 @@ func (m *mapper) mapAll(how placement, bias uint64) (layout, error) {
 	}
 	l.phdr += l.bias
 	l.startCode += l.bias
+	l.endCode += l.bias
+	l.startData += l.bias
+	l.endData += l.bias
 	l.end += l.bias
 	l.entry = l.bias + m.o.entry
 	return l, nil
@@ -229,7 +236,9 @@ func loadELF(r *Request, exe File, head *[headSize]byte, args *arguments) (*Imag
 	if err != nil {
 		return nil, err
 	}
-	img.Entry, img.StartCode, img.Exe = hostarch.Addr(entry), hostarch.Addr(l.startCode), exe
+	img.Entry, img.Exe = hostarch.Addr(entry), exe
+	img.StartCode, img.EndCode = hostarch.Addr(l.startCode), hostarch.Addr(l.endCode)
+	img.StartData, img.EndData = hostarch.Addr(l.startData), hostarch.Addr(l.endData)
 	return img, nil
 }
 

@@ -109,10 +109,14 @@ func makeStack(r *Request, args *arguments, exec bool, info auxInfo) (*Image, er
 		return nil, err
 	}
 	return &Image{
-		Stack: hostarch.Addr(sp), StackStart: hostarch.Addr(sp),
-		Args: hostarch.AddrRange{Start: hostarch.Addr(strings), End: hostarch.Addr(envStart)},
-		Env:  hostarch.AddrRange{Start: hostarch.Addr(envStart), End: hostarch.Addr(envEnd)},
-		Auxv: aux, Argv: args.argv,
+		Stack: hostarch.Addr(sp),
+		Layout: mm.Layout{
+			StackStart: hostarch.Addr(sp),
+			Args:       hostarch.AddrRange{Start: hostarch.Addr(strings), End: hostarch.Addr(envStart)},
+			Env:        hostarch.AddrRange{Start: hostarch.Addr(envStart), End: hostarch.Addr(envEnd)},
+			Auxv:       aux,
+		},
+		Argv: args.argv,
 	}, nil
 }
 

@@ -60,16 +60,37 @@ func (a *area) describe() Area {
 // Pages counts what is in memory of a range, in bytes. Shared means that somebody
 // else maps the page as well. Dirty is what could not be had again from a file.
 type Pages struct {
-	Anonymous                  uint64 // private copies and anonymous memory
-	File                       uint64 // pages of files
-	Shmem                      uint64 // pages of shared anonymous memory
-	Proportional               uint64 // each page divided by how often it is mapped
+	Anonymous uint64 // private copies and anonymous memory
+	File      uint64 // pages of files
+	Shmem     uint64 // pages of shared anonymous memory
+
 	SharedClean, SharedDirty   uint64
 	PrivateClean, PrivateDirty uint64
+
+	// The same, each page divided by how often it is mapped (Linux's pss).
+	PartAnonymous, PartFile, PartShmem, PartDirty uint64
 }
 
 // Resident is all of it.
 func (p *Pages) Resident() uint64 { return p.Anonymous + p.File + p.Shmem }
+
+// Part is the process's share of it.
+func (p *Pages) Part() uint64 { return p.PartAnonymous + p.PartFile + p.PartShmem }
+
+// Add adds o's figures.
+func (p *Pages) Add(o *Pages) {
+	p.Anonymous += o.Anonymous
+	p.File += o.File
+	p.Shmem += o.Shmem
+	p.SharedClean += o.SharedClean
+	p.SharedDirty += o.SharedDirty
+	p.PrivateClean += o.PrivateClean
+	p.PrivateDirty += o.PrivateDirty
+	p.PartAnonymous += o.PartAnonymous
+	p.PartFile += o.PartFile
+	p.PartShmem += o.PartShmem
+	p.PartDirty += o.PartDirty
+}
 
 // Pages counts the pages of [start, end). It asks the host about each extent.
 func (s *Space) Pages(start, end hostarch.Addr) (p Pages) {
@@ -93,19 +114,21 @@ func (s *Space) count(p *Pages, a *area, e *extent, r memfile.Range) {
 		in := s.cfg.File.Resident(memfile.Range{Start: r.Start, End: r.Start + n}, nil)
 		r.Start += n
 		dirty := true
-		switch {
-		case e.owned || a.pager == nil:
-			p.Anonymous += in
-		case a.file == nil:
-			p.Shmem += in
+		kind, part := &p.Anonymous, &p.PartAnonymous
+		if !e.owned && a.pager != nil {
 			refs-- // the pager's own
-		default:
-			p.File += in
-			refs--
-			dirty = a.shared && e.given.Write
+			kind, part = &p.Shmem, &p.PartShmem
+			if a.file != nil {
+				kind, part = &p.File, &p.PartFile
+				dirty = a.shared && e.given.Write
+			}
 		}
-		refs = max(refs, 1)
-		p.Proportional += in / uint64(refs)
+		share := in / uint64(max(refs, 1))
+		*kind += in
+		*part += share
+		if dirty {
+			p.PartDirty += share
+		}
 		switch {
 		case refs > 1 && dirty:
 			p.SharedDirty += in
@@ -117,6 +140,16 @@ func (s *Space) count(p *Pages, a *area, e *extent, r memfile.Range) {
 			p.PrivateClean += in
 		}
 	}
+}
+
+// Layout is where a program lies in a Space: what Linux's mm_struct keeps of it for
+// /proc. Code and data are those of the program itself, not of its libraries.
+type Layout struct {
+	StartCode, EndCode hostarch.Addr
+	StartData, EndData hostarch.Addr
+	StackStart         hostarch.Addr      // the first stack pointer
+	Args, Env          hostarch.AddrRange // the strings
+	Auxv               []byte             // the auxiliary vector
 }
 
 // Sizes are sums over a Space's areas, in bytes.

@@ -79,6 +79,11 @@ func TestAreasFrom(t *testing.T) {
 	}
 }
 
+func privateDirty(pages uint64) Pages {
+	n := pages * pageSize
+	return Pages{Anonymous: n, PartAnonymous: n, PartDirty: n, PrivateDirty: n}
+}
+
 func TestPages(t *testing.T) {
 	s := infoSpace(t)
 	const at = 0x100000
@@ -89,13 +94,13 @@ func TestPages(t *testing.T) {
 	}
 	touch(t, s, at, 4)
 	touch(t, s, 0x200000, 2)
-	if p, want := s.Pages(at, at+8*pageSize), (Pages{Anonymous: 4 * pageSize, Proportional: 4 * pageSize, PrivateDirty: 4 * pageSize}); p != want {
+	if p, want := s.Pages(at, at+8*pageSize), privateDirty(4); p != want {
 		t.Errorf("private memory: %+v, want %+v", p, want)
 	}
-	if p, want := s.Pages(at+pageSize, at+3*pageSize), (Pages{Anonymous: 2 * pageSize, Proportional: 2 * pageSize, PrivateDirty: 2 * pageSize}); p != want {
+	if p, want := s.Pages(at+pageSize, at+3*pageSize), privateDirty(2); p != want {
 		t.Errorf("the middle of it: %+v, want %+v", p, want)
 	}
-	if p, want := s.Pages(0x200000, 0x204000), (Pages{Shmem: 2 * pageSize, Proportional: 2 * pageSize, PrivateDirty: 2 * pageSize}); p != want {
+	if p, want := s.Pages(0x200000, 0x204000), (Pages{Shmem: 2 * pageSize, PartShmem: 2 * pageSize, PartDirty: 2 * pageSize, PrivateDirty: 2 * pageSize}); p != want {
 		t.Errorf("shared memory: %+v, want %+v", p, want)
 	}
 	if n := s.Resident(); n != 6*pageSize {
@@ -111,8 +116,8 @@ func TestPages(t *testing.T) {
 	if p.Anonymous != 4*pageSize || p.SharedDirty+p.PrivateDirty != 4*pageSize || p.SharedDirty == 0 {
 		t.Errorf("after fork: %+v, want shared pages", p)
 	}
-	if p.Proportional != p.PrivateDirty+p.SharedDirty/2 {
-		t.Errorf("after fork: proportional %d of %+v", p.Proportional, p)
+	if p.Part() != p.PrivateDirty+p.SharedDirty/2 {
+		t.Errorf("after fork: a part of %d of %+v", p.Part(), p)
 	}
 }
 

@@ -5,9 +5,9 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
-	"gvisor.dev/gvisor/pkg/hostarch"
 
 	"runsc-lite/loader"
+	"runsc-lite/mm"
 	"runsc-lite/platform"
 	"runsc-lite/procmgr"
 	"runsc-lite/sentry/fdtable"
@@ -26,10 +26,8 @@ type ExecArgs struct {
 // Program is what was executed in an address space, for /proc. It does not
 // change.
 type Program struct {
-	Exe                   *vfs.File // with a reference
-	Args, Env             hostarch.AddrRange
-	Auxv                  []byte
-	StartCode, StackStart hostarch.Addr
+	mm.Layout
+	Exe *vfs.File // with a reference
 }
 
 // Exec replaces t's program (execve(2)). The new image is built beside the old
@@ -124,9 +122,8 @@ func (t *Task) load(exe *vfs.File, name string, a *ExecArgs) (*Memory, *loader.I
 		return nil, nil, nil, err
 	}
 	mem.Program = &Program{
-		Exe:  img.Exe.(executable).File,
-		Args: img.Args, Env: img.Env, Auxv: img.Auxv,
-		StartCode: img.StartCode, StackStart: img.StackStart,
+		Layout: img.Layout,
+		Exe:    img.Exe.(executable).File,
 	}
 	return mem, img, creds, nil
 }
