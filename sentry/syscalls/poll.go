@@ -27,6 +27,7 @@ const pollFDSize = 8
 type polled struct {
 	fds     []pollFD
 	files   []*vfs.File
+	ready   []waiter.Waitable // what the files are for the caller; nil: none
 	entries []waiter.Entry
 }
 
@@ -43,10 +44,10 @@ func (p *polled) scan() int {
 	n := 0
 	for i := range p.fds {
 		d := &p.fds[i]
-		switch f := p.files[i]; {
-		case f != nil:
+		switch w := p.ready[i]; {
+		case w != nil:
 			mask := waiter.EventMaskFromLinux(uint32(d.events)) | waiter.EventHUp | waiter.EventErr
-			d.revents = uint16((f.Readiness(mask) & mask).ToLinux())
+			d.revents = uint16((w.Readiness(mask) & mask).ToLinux())
 		case d.fd >= 0:
 			d.revents = unix.POLLNVAL
 		}
@@ -62,9 +63,13 @@ func (p *polled) scan() int {
 func (p *polled) wait(t *task.Task, deadline time.Time, zero bool) (int, error) {
 	defer p.release()
 	p.files = make([]*vfs.File, len(p.fds))
+	p.ready = make([]waiter.Waitable, len(p.fds))
 	for i, d := range p.fds {
-		if d.fd >= 0 {
-			p.files[i], _ = t.File(d.fd)
+		if d.fd < 0 {
+			continue
+		}
+		if f, err := t.File(d.fd); err == nil {
+			p.files[i], p.ready[i] = f, t.Waitable(f)
 		}
 	}
 	if n := p.scan(); n > 0 || zero {
@@ -75,16 +80,16 @@ func (p *polled) wait(t *task.Task, deadline time.Time, zero bool) (int, error) 
 	registered := 0
 	defer func() {
 		for i := range registered {
-			if f := p.files[i]; f != nil {
-				f.EventUnregister(&p.entries[i])
+			if w := p.ready[i]; w != nil {
+				w.EventUnregister(&p.entries[i])
 			}
 		}
 	}()
-	for i, f := range p.files {
-		if f != nil {
+	for i, w := range p.ready {
+		if w != nil {
 			mask := waiter.EventMaskFromLinux(uint32(p.fds[i].events)) | waiter.EventHUp | waiter.EventErr
 			p.entries[i].Init(task.Notifier(ch), mask)
-			if err := f.EventRegister(&p.entries[i]); err != nil {
+			if err := w.EventRegister(&p.entries[i]); err != nil {
 				return 0, err
 			}
 		}

@@ -8,6 +8,7 @@ import (
 	"gvisor.dev/gvisor/pkg/waiter"
 
 	"runsc-lite/mm"
+	"runsc-lite/sentry/fs/signalfd"
 	"runsc-lite/sentry/task"
 	"runsc-lite/sentry/vfs"
 )
@@ -45,13 +46,11 @@ func (x *transfer) run(t *task.Task) (uint64, error) {
 	total := uint64(0)
 	for {
 		n, err := x.step(t)
+		if err == unix.EAGAIN && (total == 0 || x.write) && x.blocking() {
+			n, err = x.await(t, mask)
+		}
 		total += uint64(n)
 		x.advance(n)
-		if err == unix.EAGAIN && (total == 0 || x.write) && x.blocking() {
-			if err = x.await(t, mask); err == nil {
-				continue
-			}
-		}
 		if err != nil {
 			if total > 0 {
 				return total, nil
@@ -79,29 +78,35 @@ func (x *transfer) run(t *task.Task) (uint64, error) {
 
 // stream reports whether f is read as data come, not from a position.
 func stream(f *vfs.File) bool {
-	_, ok := f.Ops().(vfs.Reader)
-	return ok
+	switch f.Ops().(type) {
+	case vfs.Reader, *signalfd.FD:
+		return true
+	}
+	return false
 }
 
 func (x *transfer) blocking() bool {
 	return x.f.Flags()&unix.O_NONBLOCK == 0 && x.flags&unix.RWF_NOWAIT == 0
 }
 
-// await waits until the file says that it is ready. The readiness is asked
-// after registering, so that no event falls between.
-func (x *transfer) await(t *task.Task, mask waiter.EventMask) error {
-	mask |= waiter.EventHUp | waiter.EventErr
-	ch, err := t.Subscribe(x.f, mask)
+// await is step that waits until the file can do it. Readiness decides nothing:
+// an eventfd may be writable, and yet have no room for the number at hand.
+func (x *transfer) await(t *task.Task, mask waiter.EventMask) (int64, error) {
+	w := t.Waitable(x.f)
+	ch, err := t.Subscribe(w, mask|waiter.EventHUp|waiter.EventErr)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	defer t.Unsubscribe(x.f)
-	for x.f.Readiness(mask) == 0 {
+	defer t.Unsubscribe(w)
+	for {
+		n, err := x.step(t)
+		if err != unix.EAGAIN {
+			return n, err
+		}
 		if err := t.Block(ch, never); err != nil {
-			return task.Interrupted(err, task.RestartSys)
+			return 0, task.Interrupted(err, task.RestartSys)
 		}
 	}
-	return nil
 }
 
 // step pins a piece of the memory and hands it to the file.
@@ -133,9 +138,11 @@ func (x *transfer) call(t *task.Task, blocks [][]byte) (int64, error) {
 		return x.f.Write(t.Caller().Creds, blocks, t.FileSizeLimit())
 	case x.off >= 0:
 		return x.f.PRead(blocks, x.off)
-	default:
-		return x.f.Read(blocks)
 	}
+	if s, ok := x.f.Ops().(*signalfd.FD); ok {
+		return s.For(t.Thread()).Read(blocks)
+	}
+	return x.f.Read(blocks)
 }
 
 func (x *transfer) advance(n int64) {

@@ -6,6 +6,7 @@ import (
 	"gvisor.dev/gvisor/pkg/waiter"
 
 	"runsc-lite/procmgr"
+	"runsc-lite/sentry/fs/signalfd"
 	"runsc-lite/sentry/vfs"
 )
 
@@ -29,6 +30,15 @@ func (t *Task) AnyFile(fd int32) (*vfs.File, error) {
 		return f, nil
 	}
 	return nil, unix.EBADF
+}
+
+// Waitable returns the readiness of f for t: a signalfd is another one for each
+// thread. Files without readiness are always ready.
+func (t *Task) Waitable(f *vfs.File) waiter.Waitable {
+	if s, ok := f.Ops().(*signalfd.FD); ok {
+		return s.For(t.th)
+	}
+	return f
 }
 
 // MaxFDs returns RLIMIT_NOFILE.

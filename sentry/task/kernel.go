@@ -28,6 +28,7 @@ import (
 	"runsc-lite/platform"
 	"runsc-lite/procmgr"
 	"runsc-lite/sentry/clock"
+	"runsc-lite/sentry/fs/epoll"
 	"runsc-lite/sentry/fs/pipe"
 	"runsc-lite/sentry/fs/tmpfs"
 	"runsc-lite/sentry/futex"
@@ -61,6 +62,8 @@ type Kernel struct {
 
 	// UTS holds the host and domain name.
 	UTS UTS
+	// Epolls is what all epolls have in common.
+	Epolls epoll.Pool
 
 	// missed counts the calls that no handler serves, by number.
 	missed [512]atomic.Uint64

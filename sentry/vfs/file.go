@@ -35,6 +35,7 @@ type File struct {
 	pos   atomic.Int64
 
 	owner   atomic.Pointer[Owner]
+	watches atomic.Pointer[watches]
 	flocked atomic.Bool // may hold flock or OFD locks
 }
 
@@ -126,13 +127,17 @@ func (f *File) TryIncRef() bool {
 	}
 }
 
-// DecRef drops a reference. With the last one the file is closed.
+// DecRef drops a reference. With the last one the file is closed. The caller
+// holds no lock that a FileOps takes.
 func (f *File) DecRef() {
 	switch n := f.refs.Add(-1); {
 	case n > 0:
 		return
 	case n < 0:
 		panic("vfs: File: more DecRefs than references")
+	}
+	if l := f.watches.Load(); l != nil {
+		l.closed()
 	}
 	if f.flocked.Load() {
 		if t := f.path.Dentry.lockTable(false); t != nil {
