@@ -82,3 +82,10 @@ func (t *Thread) Children() []*Process {
 	}
 	return out
 }
+
+// ExitStatus returns the wait status of a process that has ended.
+func (p *Process) ExitStatus() (status uint32, ended bool) {
+	p.table.mu.Lock()
+	defer p.table.mu.Unlock()
+	return p.exitStatus, p.zombie
+}
