@@ -24,28 +24,40 @@ type call struct {
 	ret  func(l *line) // its value; nil for a decimal number
 }
 
-// entry shows what is known before the call.
+// entry shows what is known before the call, and the separator to what is shown
+// when it returned.
 func (l *line) entry(c *call) {
-	for i, k := range c.in {
-		if i > 0 {
-			l.s(", ")
-		}
-		l.i = i
-		k(l, l.args[i])
-	}
-	if len(c.in) > 0 && len(c.out) > 0 {
+	l.i, l.glue = 0, false
+	l.show(c.in)
+	if len(c.in) > 0 && len(c.out) > 0 && !l.glue {
 		l.s(", ")
 	}
 }
 
-// exit shows the arguments that the call filled, and those behind them.
+// exit shows the arguments that the call filled, and those behind them. It goes
+// on where entry stopped.
 func (l *line) exit(c *call) {
-	for i, k := range c.out {
-		if i > 0 {
+	l.glue = false
+	l.show(c.out)
+}
+
+// show shows arguments, separated by commas, but for those that show nothing.
+func (l *line) show(ks kinds) {
+	first := true
+	for _, k := range ks {
+		start := len(l.buf)
+		if !first && !l.glue {
 			l.s(", ")
 		}
-		l.i = len(c.in) + i
-		k(l, l.args[l.i])
+		l.glue = false
+		from := len(l.buf)
+		k(l, l.arg(l.i))
+		l.i++
+		if len(l.buf) == from {
+			l.buf = l.buf[:start]
+		} else {
+			first = false
+		}
 	}
 }
 
@@ -66,11 +78,6 @@ func (l *line) result(c *call) {
 		l.errno(errno)
 	default:
 		l.errno(unix.EIO)
-	}
-	if l.aux != "" {
-		l.s(" (")
-		l.s(l.aux)
-		l.c(')')
 	}
 }
 

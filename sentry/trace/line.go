@@ -28,19 +28,28 @@ type line struct {
 	buf  []byte
 	mem  memory
 	args [6]uint64
+	name string // of the call
 	i    int    // index of the argument being shown
 	done bool   // the call has returned: ret and err are good
 	ret  uint64 // its value
 	err  error
-	aux  string // shown in parentheses behind the result
 	sp   uint64 // the guest's stack pointer, for rt_sigreturn
 	keep uint64 // for a decoder from entry to return
+	glue bool   // the next argument brings its own separator
 
 	// last is the name of the call that restart_syscall goes on with.
 	last string
 }
 
 var le = binary.LittleEndian
+
+// arg returns argument i, 0 behind the last.
+func (l *line) arg(i int) uint64 {
+	if i < 0 || i >= len(l.args) {
+		return 0
+	}
+	return l.args[i]
+}
 
 // failed reports whether the call returned with an error.
 func (l *line) failed() bool { return l.done && l.err != nil }

@@ -71,3 +71,25 @@ func (s *set) find(v uint64) string {
 	}
 	return ""
 }
+
+// someBits shows the bits of v, which is not 0, behind others that are shown
+// already.
+func (l *line) someBits(v uint64, s *set) {
+	some := false
+	for _, f := range s.flags {
+		if f.v != 0 && v&f.v == f.v {
+			if some {
+				l.c('|')
+			}
+			l.s(f.name)
+			some = true
+			v &^= f.v
+		}
+	}
+	if v != 0 {
+		if some {
+			l.c('|')
+		}
+		l.hex(v)
+	}
+}

@@ -90,7 +90,7 @@ func (t *thread) prefix() string {
 // Enter implements task.ThreadTracer.
 func (t *thread) Enter(c *task.Call) {
 	t.call, t.name = t.s.lookup(c.NR)
-	t.line = line{buf: t.line.buf[:0], mem: c.Mem, args: c.Args, sp: c.SP, last: t.line.last}
+	t.line = line{buf: t.line.buf[:0], mem: c.Mem, name: t.name, args: c.Args, sp: c.SP, last: t.line.last}
 	t.line.s(t.name)
 	t.line.c('(')
 	t.line.entry(t.call)
@@ -111,12 +111,12 @@ func (t *thread) Exit(c *task.Call, ret uint64, err error) {
 	killed := t.th.Killed()
 	l.exit(t.call)
 	l.s(") ")
-	var result line
-	result.done, result.ret, result.err, result.aux = true, ret, err, l.aux
+	rest := string(l.buf)
+	l.buf = l.buf[:0]
 	if killed {
-		result.c('?')
+		l.c('?')
 	} else {
-		result.result(t.call)
+		l.result(t.call)
 	}
 	if t.name != "restart_syscall" {
 		l.last = t.name
@@ -132,11 +132,11 @@ func (t *thread) Exit(c *task.Call, ret uint64, err error) {
 		t.s.unfinished()
 		text = t.prefix() + "<... " + t.name + " resumed>"
 	}
-	text += string(l.buf)
+	text += rest
 	if pad := column - len(text); pad > 0 {
 		text += strings.Repeat(" ", pad)
 	}
-	t.s.print(text + "= " + string(result.buf) + "\n")
+	t.s.print(text + "= " + string(l.buf) + "\n")
 }
 
 // column is where results stand, as with strace.

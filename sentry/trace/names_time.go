@@ -1,0 +1,35 @@
+package trace
+
+import "golang.org/x/sys/unix"
+
+var clocks = set{"CLOCK_???", []flag{
+	{unix.CLOCK_REALTIME, "CLOCK_REALTIME"},
+	{unix.CLOCK_MONOTONIC, "CLOCK_MONOTONIC"},
+	{unix.CLOCK_PROCESS_CPUTIME_ID, "CLOCK_PROCESS_CPUTIME_ID"},
+	{unix.CLOCK_THREAD_CPUTIME_ID, "CLOCK_THREAD_CPUTIME_ID"},
+	{unix.CLOCK_MONOTONIC_RAW, "CLOCK_MONOTONIC_RAW"},
+	{unix.CLOCK_REALTIME_COARSE, "CLOCK_REALTIME_COARSE"},
+	{unix.CLOCK_MONOTONIC_COARSE, "CLOCK_MONOTONIC_COARSE"},
+	{unix.CLOCK_BOOTTIME, "CLOCK_BOOTTIME"},
+	{unix.CLOCK_REALTIME_ALARM, "CLOCK_REALTIME_ALARM"},
+	{unix.CLOCK_BOOTTIME_ALARM, "CLOCK_BOOTTIME_ALARM"},
+	{unix.CLOCK_TAI, "CLOCK_TAI"},
+}}
+
+var itimers = set{"ITIMER_???", []flag{
+	{uint64(unix.ITIMER_REAL), "ITIMER_REAL"},
+	{uint64(unix.ITIMER_VIRTUAL), "ITIMER_VIRTUAL"},
+	{uint64(unix.ITIMER_PROF), "ITIMER_PROF"},
+}}
+
+var timerBits = set{"TIMER_???", []flag{{unix.TIMER_ABSTIME, "TIMER_ABSTIME"}}}
+
+var timerfdBits = set{"TFD_???", []flag{
+	{unix.TFD_CLOEXEC, "TFD_CLOEXEC"},
+	{unix.TFD_NONBLOCK, "TFD_NONBLOCK"},
+}}
+
+var timerfdSetBits = set{"TFD_???", []flag{
+	{unix.TFD_TIMER_ABSTIME, "TFD_TIMER_ABSTIME"},
+	{unix.TFD_TIMER_CANCEL_ON_SET, "TFD_TIMER_CANCEL_ON_SET"},
+}}
