@@ -106,7 +106,7 @@ func TestCases(t *testing.T) {
 						if len(r.Stdout) == 0 {
 							t.Errorf("no output natively; status %d, stderr: %s", r.Status, r.Stderr)
 						}
-						if r.Status == 126 || r.Status == 127 || bytes.Contains(r.Stderr, []byte("applet not found")) {
+						if r.Status == 126 || r.Status == 127 || bytes.Contains(r.Stderr, []byte("applet not found")) || bytes.Contains(r.Stderr, []byte("Usage: ")) {
 							t.Errorf("natively something is missing; status %d, stderr: %s", r.Status, r.Stderr)
 						}
 					})
@@ -115,6 +115,9 @@ func TestCases(t *testing.T) {
 		}
 	})
 	gaps.CheckNames(t, func(test string) bool { return names[test] })
+	if len(names) < 200 {
+		t.Errorf("only %d cases were found", len(names))
+	}
 }
 
 func env() []string { return append(harness.BaseEnv(), "PS1=$ ") }
