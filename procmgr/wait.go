@@ -43,6 +43,9 @@ func (t *Thread) Wait(o WaitOptions) (WaitResult, error) {
 	}
 	tb.mu.Lock()
 	defer tb.mu.Unlock()
+	// An interrupted wait looks once more: the signal may be the SIGCHLD of the
+	// child that it is for.
+	var interrupted error
 	for {
 		if r, ok := t.collect(&o); ok {
 			return r, nil
@@ -53,17 +56,17 @@ func (t *Thread) Wait(o WaitOptions) (WaitResult, error) {
 		if o.Options&unix.WNOHANG != 0 {
 			return WaitResult{}, nil
 		}
+		if interrupted != nil {
+			return WaitResult{}, interrupted
+		}
 		if p.waiters == nil {
 			p.waiters = make(map[*Thread]struct{})
 		}
 		p.waiters[t] = struct{}{}
 		tb.mu.Unlock()
-		err := t.Block(t.waitCh, noDeadline)
+		interrupted = t.Block(t.waitCh, noDeadline)
 		tb.mu.Lock()
 		delete(p.waiters, t)
-		if err != nil {
-			return WaitResult{}, err
-		}
 	}
 }
 

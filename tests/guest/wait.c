@@ -424,8 +424,36 @@ static void zombies(int n) {
 static void zombies_1000(void) { zombies(1000); }
 static void zombies_10000(void) { zombies(10000); }
 
+static volatile sig_atomic_t told;
+static void tell(int sig UNUSED) { told++; }
+
+// The SIGCHLD of the child that a wait is for does not end the wait: it looks
+// once more before it gives up for a signal.
+static void child_before_its_signal(void) {
+  struct sigaction sa = {.sa_handler = tell};  // no SA_RESTART
+  SYS(sigaction(SIGCHLD, &sa, NULL));
+  for (int i = 0; i < 50; i++) {
+    pid_t pid = SYS(fork());
+    if (pid == 0) {
+      if (i % 2) usleep(1000);
+      _exit(i);
+    }
+    int st;
+    siginfo_t si;
+    if (i % 4 < 2) {
+      EQ(pid, SYS(waitpid(i % 3 ? pid : -1, &st, 0)));
+      EQ(i, WEXITSTATUS(st));
+    } else {
+      SYS(waitid(P_ALL, 0, &si, WEXITED));
+      EQ(pid, si.si_pid);
+    }
+    EQ(i + 1, told);
+  }
+}
+
 TESTS(T(exit_codes), T(exit_signals), T(ignored_by_default), T(no_children), T(bad_arguments), T(null_pointers),
       T(no_hang), T(no_wait), T(info_of_signal), T(by_group), T(stop_and_continue), T(usage), T(sigchld_info),
       T(no_cld_stop), T(ignore_reaps), T(no_cld_wait), T(clone_children), T(exit_signal_other),
-      T(from_another_thread), T(not_of_others), T(interrupted), T(subreaper), T(orphan_to_init), T(zombie_is_there),
+      T(from_another_thread), T(not_of_others), T(interrupted),
+      T(child_before_its_signal), T(subreaper), T(orphan_to_init), T(zombie_is_there),
       T(zombies_1000), SLOW(zombies_10000))
