@@ -90,6 +90,7 @@ type Thread struct {
 	stopSeen  bool // counted in Process.toStop
 	exitCode  uint32
 	deathSig  unix.Signal
+	follow    func(*SigInfo)
 
 	waitCh    chan struct{}
 	vforkDone chan struct{}

@@ -181,6 +181,9 @@ func (p *Process) discards(sig unix.Signal, target *Thread, info *SigInfo) bool 
 	if t.mask.Has(sig) || t.waitSet.Has(sig) {
 		return false // it may be unblocked, and handled otherwise, by then
 	}
+	if t.follow != nil && sig != unix.SIGKILL {
+		return false // NextWork tells of it
+	}
 	return act.ignores(sig)
 }
 

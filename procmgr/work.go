@@ -50,6 +50,12 @@ func (t *Thread) NextWork() Work {
 			continue
 		}
 		sig := unix.Signal(info.Signo)
+		if t.follow != nil {
+			seen := info
+			p.mu.Unlock()
+			t.follow(&seen)
+			p.mu.Lock()
+		}
 		p.hand.mu.Lock()
 		act := p.hand.actions[sig]
 		if act.Handler > SigIgn && act.Flags&saResetHand != 0 {
@@ -72,6 +78,16 @@ func (t *Thread) NextWork() Work {
 		}
 		p.mu.Unlock()
 	}
+}
+
+// FollowSignals makes NextWork call fn for each signal just before it takes effect,
+// with no lock held. As under ptrace(2), signals that are ignored are queued then,
+// too: they interrupt what the thread waits in, which goes on. SIGKILL is not told
+// of.
+func (t *Thread) FollowSignals(fn func(*SigInfo)) {
+	t.p.mu.Lock()
+	defer t.p.mu.Unlock()
+	t.follow = fn
 }
 
 // stop begins to stop the process for sig (do_signal_stop). Terminal stops have no

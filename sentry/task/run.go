@@ -20,7 +20,7 @@ func (t *Task) run(ctx platform.Context) {
 	t.th.SetRunner(ctx)
 	t.th.Start()
 	if t.k.Tracer != nil {
-		t.tracer = t.k.Tracer.Thread(t.th)
+		t.follow(t.k.Tracer.Thread(t.th))
 	}
 	defer t.exit()
 	defer t.contain()
@@ -87,10 +87,6 @@ func (t *Task) work() bool {
 		case procmgr.WorkExit:
 			return false
 		case procmgr.WorkDeliver:
-			if t.tracer != nil {
-				info := w.Info // a copy: it escapes
-				t.tracer.Signal(&info)
-			}
 			t.deliver(&w)
 		}
 	}

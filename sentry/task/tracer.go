@@ -55,3 +55,10 @@ func (t *Task) tracedDispatch(args *Args) (uint64, error) {
 
 // maxErrno is the lowest RAX that is an error (MAX_ERRNO).
 const maxErrno = ^uint64(4095)
+
+// follow makes tr t's tracer, if there is one.
+func (t *Task) follow(tr ThreadTracer) {
+	if t.tracer = tr; tr != nil {
+		t.th.FollowSignals(tr.Signal)
+	}
+}
