@@ -75,10 +75,11 @@ func (l *line) oct(v uint64) {
 	l.buf = strconv.AppendUint(l.buf, v, 8)
 }
 
-// oct3 shows permission bits: three digits at least, behind a zero.
+// oct3 shows permission bits as C's %#03o does: three digits at least, the first
+// of them 0.
 func (l *line) oct3(v uint64) {
 	l.c('0')
-	for m := uint64(0o100); m > v && m > 1; m >>= 3 {
+	if v < 0o10 {
 		l.c('0')
 	}
 	l.buf = strconv.AppendUint(l.buf, v, 8)

@@ -104,7 +104,7 @@ func retPrctl(l *line) {
 
 // named shows the value of the call and what it means.
 func (l *line) named(s *set) {
-	l.hex(l.ret)
+	l.int(int64(l.ret))
 	if name := s.find(l.ret); name != "" {
 		l.s(" (" + name + ")")
 	}

@@ -201,6 +201,15 @@ func rusage(l *line, v uint64) {
 	l.s(", ...}")
 }
 
+// waitUsage is filled if wait4(2) found a child.
+func waitUsage(l *line, v uint64) {
+	if l.ret == 0 {
+		l.addr(v)
+		return
+	}
+	rusage(l, v)
+}
+
 func rlimit(l *line, v uint64)   { l.limits(v, "RLIM_INFINITY") }
 func rlimit64(l *line, v uint64) { l.limits(v, "RLIM64_INFINITY") }
 

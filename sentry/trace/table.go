@@ -66,7 +66,7 @@ var calls = [...]call{
 	58:  {"vfork", nil, nil, nil},
 	59:  {"execve", kinds{path, argv, envp}, nil, nil},
 	60:  {"exit", kinds{num}, nil, retNone},
-	61:  {"wait4", kinds{num}, kinds{waitStatus, waitOptions, rusage}, nil},
+	61:  {"wait4", kinds{num}, kinds{waitStatus, waitOptions, waitUsage}, nil},
 	62:  {"kill", kinds{num, sig}, nil, nil},
 	63:  {"uname", nil, kinds{utsname}, nil},
 	64:  {"semget", kinds{ipcKey, num, ipcFlags}, nil, nil},
