@@ -43,6 +43,15 @@ func ModuleRoot() (string, error) {
 	}
 }
 
+// SourceRoot is the directory that the documents and tools are in: the module's,
+// or, under Bazel, that of the files a test was given.
+func SourceRoot() (string, error) {
+	if src := os.Getenv("TEST_SRCDIR"); src != "" {
+		return filepath.Join(src, os.Getenv("TEST_WORKSPACE")), nil
+	}
+	return ModuleRoot()
+}
+
 var cacheDir = sync.OnceValues(func() (string, error) {
 	dir := os.Getenv("RUNSC_LITE_CACHE")
 	if dir == "" {
