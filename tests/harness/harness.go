@@ -11,6 +11,7 @@
 //	RUNSC_LITE_PLATFORMS  comma-separated platforms; default "ptrace"; "none"
 //	                      runs natively only
 //	RUNSC_LITE_GUESTS     a directory with guest programs already built
+//	RUNSC_LITE_PROBE      the program of tests/bench already built
 //	RUNSC_LITE_SLOW=1     also run what is marked slow
 //	RUNSC_LITE_CACHE      where built programs are kept; default: a directory
 //	                      in the user's cache

@@ -43,14 +43,19 @@ type event struct {
 	Elapsed    float64
 }
 
-// goTest runs the tests of packages. Nothing is taken from the cache: the guest
-// tests depend on programs that the go command does not know of.
-func goTest(p *printer, pkgs ...string) counts {
+// goTest runs the tests of packages, as many packages at a time as said (0: one
+// for each processor). Nothing is taken from the cache: the guest tests depend
+// on programs that the go command does not know of.
+func goTest(p *printer, atATime int, pkgs ...string) counts {
 	if len(pkgs) == 0 {
 		p.fail("go test", "no packages")
 		return counts{failed: 1}
 	}
-	cmd := exec.Command("go", append([]string{"test", "-json", "-count=1", "-timeout=30m"}, pkgs...)...)
+	args := []string{"test", "-json", "-count=1", "-timeout=30m"}
+	if atATime > 0 {
+		args = append(args, fmt.Sprintf("-p=%d", atATime))
+	}
+	cmd := exec.Command("go", append(args, pkgs...)...)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err == nil {

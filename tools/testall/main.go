@@ -11,7 +11,8 @@
 // The exit status is 0 only if nothing failed and something passed.
 //
 // The stages are run one after the other, because the guest tests measure
-// time-outs, and a linter beside them takes the processors away.
+// time-outs, and a linter beside them takes the processors away. For the same
+// reason their packages are run one at a time.
 package main
 
 import (
@@ -41,15 +42,16 @@ type stage struct {
 func main() {
 	stages := []stage{
 		{"lint", "vet, staticcheck, gofmt, BUILD files, import rules", func(p *printer) counts {
-			return goTest(p, ".")
+			return goTest(p, 0, ".")
 		}},
 		{"unit", "tests of the packages", func(p *printer) counts {
-			return goTest(p, packages(p, func(path string) bool {
+			return goTest(p, 0, packages(p, func(path string) bool {
 				return path != module && !strings.HasPrefix(path, module+"/tests/")
 			})...)
 		}},
 		{"guest", "guest programs, natively and on each platform", func(p *printer) counts {
-			return goTest(p, packages(p, func(path string) bool {
+			// Each of them keeps all processors busy.
+			return goTest(p, 1, packages(p, func(path string) bool {
 				return strings.HasPrefix(path, module+"/tests/")
 			})...)
 		}},
