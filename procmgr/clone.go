@@ -104,6 +104,8 @@ func (tb *Table) makeProcess(t *Thread, nr *id, o *CloneOptions) *Process {
 	p := &Process{table: tb, exitSignal: o.ExitSignal, limits: from.limits.copy()}
 	p.id.Store(int64(nr.nr))
 	p.dumpable.Store(from.dumpable.Load())
+	p.oomScoreAdj.Store(from.oomScoreAdj.Load())
+	p.oomScoreAdjMin.Store(from.oomScoreAdjMin.Load())
 	switch {
 	case o.Flags&unix.CLONE_SIGHAND != 0:
 		p.hand = from.hand.share()

@@ -50,6 +50,8 @@ func (t *Thread) FinishExit() (status uint32, last bool) {
 	p.remove(t)
 	u := t.Usage()
 	p.gone.Add(&u)
+	n := t.IO()
+	p.goneIO.add(&n)
 	tb.ended.Add(&u)
 	t.queue.removeAll(tb, ^SigSet(0))
 	last = len(p.threads) == 0

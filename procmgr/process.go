@@ -51,7 +51,11 @@ type Process struct {
 	execAlone  chan struct{}
 	unkillable bool // init: no default action ends it
 	gone       Rusage
+	goneIO     IO
 	childUsage Rusage
+
+	oomScoreAdj    atomic.Int32
+	oomScoreAdjMin atomic.Int32 // what somebody privileged set
 
 	limits   *LimitSet
 	dumpable atomic.Int32
@@ -97,6 +101,7 @@ type Thread struct {
 	vforkOnce sync.Once
 
 	usage     counters
+	files     ioCounters
 	startTime time.Duration
 }
 

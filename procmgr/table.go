@@ -29,7 +29,7 @@ type Table struct {
 	mu        sync.Mutex
 	ids       idTable
 	init      *Process
-	ended     Rusage // of all threads that have ended
+	ended     Rusage       // of all threads that have ended
 	processes atomic.Int64 // live and zombie
 	threads   atomic.Int64
 	forks     atomic.Uint64
