@@ -215,6 +215,7 @@ func (k *Kernel) Start(a InitArgs) error {
 	err := t.Exec(a.Exec)
 	if err == nil {
 		a.Thread.SetData(t)
+		t.followProgram(&a.Exec)
 		k.tasks.Add(1)
 		if err = k.Platform.Spawn(nil, t.mem.Guest, t.run); err != nil {
 			k.tasks.Done()

@@ -19,9 +19,7 @@ func (t *Task) run(ctx platform.Context) {
 	t.ctx = ctx
 	t.th.SetRunner(ctx)
 	t.th.Start()
-	if t.k.Tracer != nil {
-		t.follow(t.k.Tracer.Thread(t.th))
-	}
+	t.follow()
 	defer t.exit()
 	defer t.contain()
 

@@ -28,6 +28,13 @@ type ThreadTracer interface {
 	End(status uint32)
 }
 
+// ProgramTracer is what a ThreadTracer may be, too: Program is called first for a
+// sandbox's first program, which no call of a guest executed. env is where its
+// environment is in memory.
+type ProgramTracer interface {
+	Program(a *ExecArgs, env uint64)
+}
+
 // Call is a system call under way.
 type Call struct {
 	NR   uint64
@@ -56,9 +63,20 @@ func (t *Task) tracedDispatch(args *Args) (uint64, error) {
 // maxErrno is the lowest RAX that is an error (MAX_ERRNO).
 const maxErrno = ^uint64(4095)
 
-// follow makes tr t's tracer, if there is one.
-func (t *Task) follow(tr ThreadTracer) {
-	if t.tracer = tr; tr != nil {
-		t.th.FollowSignals(tr.Signal)
+// follow begins to follow t, if the kernel has a tracer that wants to.
+func (t *Task) follow() {
+	if t.k.Tracer == nil || t.tracer != nil {
+		return
+	}
+	if t.tracer = t.k.Tracer.Thread(t.th); t.tracer != nil {
+		t.th.FollowSignals(t.tracer.Signal)
+	}
+}
+
+// followProgram is follow for the first program, which is loaded.
+func (t *Task) followProgram(a *ExecArgs) {
+	t.follow()
+	if p, ok := t.tracer.(ProgramTracer); ok {
+		p.Program(a, uint64(t.mem.Program.Env.Start))
 	}
 }
