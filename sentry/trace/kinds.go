@@ -204,15 +204,20 @@ func envp(l *line, v uint64) {
 			return
 		}
 		if le.Uint64(b) == 0 {
-			l.s(" /* ")
-			l.uint(n)
-			if n == 1 {
-				l.s(" var */")
-			} else {
-				l.s(" vars */")
-			}
+			l.vars(n)
 			return
 		}
+	}
+}
+
+// vars says how many variables there are.
+func (l *line) vars(n uint64) {
+	l.s(" /* ")
+	l.uint(n)
+	if n == 1 {
+		l.s(" var */")
+	} else {
+		l.s(" vars */")
 	}
 }
 

@@ -1,9 +1,13 @@
 // Package trace shows what guests do, as strace(1) does: a line for each system
 // call with its arguments decoded, for each signal and for each end.
 //
+//	strace.go     threads, and how their lines are put in order
 //	table.go      the calls, in number order, and how each argument is shown
-//	kinds.go      the kinds of arguments
+//	call.go       a call: arguments at the entry and at the return, the value
+//	kinds.go      plain kinds of arguments; file.go, time.go, … a subject each
+//	names.go      flags and values by name; names_*.go hold the names
 //	line.go       a line as it grows; reading guest memory
+//	filter.go     which calls and signals are of interest
 //
 // Decoders look at guest memory while the guest may change it, and believe
 // nothing: sizes are bounded, and what cannot be read is shown as the pointer.
@@ -16,6 +20,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -25,8 +30,13 @@ import (
 
 // Strace prints system calls, signals and exits in the manner of strace -f. It
 // is a task.Tracer. Each line is one Write. A call during which another thread
-// prints is split as strace splits it, into "<unfinished ...>" and "<... resumed>".
+// prints, or that does not return soon, is split as strace splits it, into
+// "<unfinished ...>" and "<... resumed>".
 type Strace struct {
+	// Filter says what is printed; nil for everything. It does not change once
+	// threads are followed.
+	Filter *Filter
+
 	w     io.Writer
 	names task.Table
 
@@ -34,7 +44,14 @@ type Strace struct {
 	threads int
 	// open is the thread whose call is entered and not printed yet.
 	open *thread
+	// late prints it when it takes long.
+	late   *time.Timer
+	closed bool
+	err    error // the first of w's
 }
+
+// patience is how long a call may take before its beginning is printed.
+const patience = 100 * time.Millisecond
 
 // NewStrace makes a tracer that prints to w. Calls that this package does not
 // know have their names from calls.
@@ -42,18 +59,62 @@ func NewStrace(w io.Writer, calls task.Table) *Strace {
 	return &Strace{w: w, names: calls}
 }
 
-// thread is one thread that is followed. Its line belongs to its own goroutine;
-// what is of the output, to Strace.mu.
-type thread struct {
-	s    *Strace
-	th   *procmgr.Thread
-	line line
-	call *call
-	name string
+// Close prints what is unfinished, and nothing from then on. It returns the
+// first error of the writer.
+func (s *Strace) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.unfinished()
+	if s.late != nil {
+		s.late.Stop()
+	}
+	s.closed = true
+	return s.err
+}
 
-	leader string // what the line begins with
-	begun  string // the text of the entry, while it is not printed
-	split  bool   // the entry was printed as unfinished
+// print writes a line. The lock is held.
+func (s *Strace) print(text string) {
+	if s.closed {
+		return
+	}
+	if _, err := io.WriteString(s.w, text); err != nil && s.err == nil {
+		s.err = err
+	}
+}
+
+// unfinished prints the open call, if there is one, without its end. The lock is
+// held.
+func (s *Strace) unfinished() {
+	if t := s.open; t != nil {
+		s.print(t.leader + t.begun + " <unfinished ...>\n")
+		s.open = nil
+	}
+}
+
+// begin makes t's call the open one. The lock is held.
+func (s *Strace) begin(t *thread) {
+	s.unfinished()
+	s.open = t
+	if s.late != nil {
+		s.late.Reset(patience)
+		return
+	}
+	s.late = time.AfterFunc(patience, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.unfinished()
+	})
+}
+
+// lookup returns how a call is shown.
+func (s *Strace) lookup(nr uint64) (*call, string) {
+	if nr < uint64(len(calls)) && calls[nr].name != "" {
+		return &calls[nr], calls[nr].name
+	}
+	if nr < uint64(len(s.names)) && s.names[nr].Name != "" {
+		return &unknownCall, s.names[nr].Name
+	}
+	return &unknownCall, "syscall_0x" + strconv.FormatUint(nr, 16)
 }
 
 // Thread implements task.Tracer.
@@ -67,19 +128,21 @@ func (s *Strace) Thread(th *procmgr.Thread) task.ThreadTracer {
 	return &thread{s: s, th: th}
 }
 
-func (s *Strace) print(text string) {
-	io.WriteString(s.w, text)
+// thread is one thread that is followed. Its line belongs to its own goroutine;
+// what is of the output, to Strace.mu.
+type thread struct {
+	s *Strace
+	// th is nil in tests only.
+	th    *procmgr.Thread
+	line  line
+	call  *call
+	quiet bool // the call is of no interest
+
+	leader string // what the open line begins with
+	begun  string // its text so far
 }
 
-// unfinished prints the open call, if there is one, without its end.
-func (s *Strace) unfinished() {
-	if t := s.open; t != nil {
-		s.print(t.leader + t.begun + " <unfinished ...>\n")
-		t.split, s.open = true, nil
-	}
-}
-
-// prefix begins a line of t.
+// prefix begins a line of t. The lock is held.
 func (t *thread) prefix() string {
 	if t.s.threads < 2 {
 		return ""
@@ -89,37 +152,47 @@ func (t *thread) prefix() string {
 
 // Enter implements task.ThreadTracer.
 func (t *thread) Enter(c *task.Call) {
-	t.call, t.name = t.s.lookup(c.NR)
-	t.line = line{buf: t.line.buf[:0], mem: c.Mem, name: t.name, args: c.Args, sp: c.SP, last: t.line.last}
-	t.line.s(t.name)
-	t.line.c('(')
-	t.line.entry(t.call)
-	text := string(t.line.buf)
+	t.quiet = !t.s.Filter.wantsCall(c.NR)
+	l := &t.line
+	var name string
+	t.call, name = t.s.lookup(c.NR)
+	*l = line{buf: l.buf[:0], mem: c.Mem, name: name, args: c.Args, sp: c.SP, last: l.last}
+	if t.quiet {
+		return
+	}
+	l.s(name)
+	l.c('(')
+	l.entry(t.call)
+	text := string(l.buf)
 
 	t.s.mu.Lock()
 	defer t.s.mu.Unlock()
-	t.s.unfinished()
-	t.leader, t.begun, t.split = t.prefix(), text, false
-	t.s.open = t
+	t.leader, t.begun = t.prefix(), text
+	t.s.begin(t)
 }
+
+// column is where results stand, as with strace.
+const column = 40
 
 // Exit implements task.ThreadTracer.
 func (t *thread) Exit(c *task.Call, ret uint64, err error) {
 	l := &t.line
+	if l.name != "restart_syscall" {
+		l.last = l.name
+	}
+	if t.quiet {
+		return
+	}
 	l.buf = l.buf[:0]
 	l.done, l.ret, l.err = true, ret, err
-	killed := t.th.Killed()
 	l.exit(t.call)
 	l.s(") ")
-	rest := string(l.buf)
+	args := string(l.buf)
 	l.buf = l.buf[:0]
-	if killed {
-		l.c('?')
+	if t.th.Killed() {
+		l.c('?') // the thread does not see it return
 	} else {
 		l.result(t.call)
-	}
-	if t.name != "restart_syscall" {
-		l.last = t.name
 	}
 
 	t.s.mu.Lock()
@@ -127,23 +200,56 @@ func (t *thread) Exit(c *task.Call, ret uint64, err error) {
 	var text string
 	if t.s.open == t {
 		t.s.open = nil
-		text = t.leader + t.begun
+		text = t.leader + t.begun + args
 	} else {
 		t.s.unfinished()
-		text = t.prefix() + "<... " + t.name + " resumed>"
+		text = t.prefix() + "<... " + l.name + " resumed>" + args
 	}
-	text += rest
 	if pad := column - len(text); pad > 0 {
 		text += strings.Repeat(" ", pad)
 	}
 	t.s.print(text + "= " + string(l.buf) + "\n")
 }
 
-// column is where results stand, as with strace.
-const column = 40
+// Program implements task.ProgramTracer: the first program, as if a call had
+// executed it.
+func (t *thread) Program(a *task.ExecArgs, env uint64) {
+	if !t.s.Filter.wantsCall(unix.SYS_EXECVE) {
+		return
+	}
+	var l line
+	l.s("execve(")
+	l.quote([]byte(a.Path))
+	l.s(", [")
+	for i, arg := range a.Argv {
+		if i > 0 {
+			l.s(", ")
+		}
+		if i == maxElements {
+			l.s("...")
+			break
+		}
+		l.quote([]byte(arg[:min(len(arg), maxString)]))
+		if len(arg) > maxString {
+			l.s("...")
+		}
+	}
+	l.s("], ")
+	l.addr(env)
+	l.vars(uint64(len(a.Env)))
+	l.s(") ")
+	for len(l.buf) < column {
+		l.c(' ')
+	}
+	l.s("= 0\n")
+	t.event(l.buf)
+}
 
 // Signal implements task.ThreadTracer.
 func (t *thread) Signal(info *procmgr.SigInfo) {
+	if !t.s.Filter.wantsSignal(unix.Signal(info.Signo)) {
+		return
+	}
 	var l line
 	l.s("--- ")
 	l.signal(uint64(info.Signo))
@@ -158,8 +264,7 @@ func (t *thread) Signal(info *procmgr.SigInfo) {
 // End implements task.ThreadTracer.
 func (t *thread) End(status uint32) {
 	var l line
-	ws := unix.WaitStatus(status)
-	if ws.Signaled() {
+	if ws := unix.WaitStatus(status); ws.Signaled() {
 		l.s("+++ killed by ")
 		l.signal(uint64(ws.Signal()))
 		if ws.CoreDump() {
@@ -171,9 +276,10 @@ func (t *thread) End(status uint32) {
 	}
 	l.s(" +++\n")
 	t.event(l.buf)
+
 	t.s.mu.Lock()
+	defer t.s.mu.Unlock()
 	t.s.threads--
-	t.s.mu.Unlock()
 }
 
 // event prints a line that belongs to no call.
@@ -182,15 +288,4 @@ func (t *thread) event(text []byte) {
 	defer t.s.mu.Unlock()
 	t.s.unfinished()
 	t.s.print(t.prefix() + string(text))
-}
-
-// lookup returns how a call is shown.
-func (s *Strace) lookup(nr uint64) (*call, string) {
-	if nr < uint64(len(calls)) && calls[nr].name != "" {
-		return &calls[nr], calls[nr].name
-	}
-	if nr < uint64(len(s.names)) && s.names[nr].Name != "" {
-		return &unknownCall, s.names[nr].Name
-	}
-	return &unknownCall, "syscall_0x" + strconv.FormatUint(nr, 16)
 }
