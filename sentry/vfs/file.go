@@ -111,6 +111,18 @@ func (a *AnonInode) Stat() (Stat, error) {
 // Open implements Inode: what has no name cannot be opened anew.
 func (a *AnonInode) Open(uint32) (FileOps, error) { return nil, unix.ENXIO }
 
+// NoPosition is the Seeker of files that have no position, and let everybody
+// move it (noop_llseek).
+type NoPosition struct{}
+
+// Lseek implements Seeker.
+func (NoPosition) Lseek(cur, off int64, whence int32) (int64, error) {
+	if whence < unix.SEEK_SET || whence > unix.SEEK_HOLE {
+		return 0, unix.EINVAL
+	}
+	return cur, nil
+}
+
 // IncRef adds a reference; the caller holds one already.
 func (f *File) IncRef() { f.refs.Add(1) }
 

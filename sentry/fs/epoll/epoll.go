@@ -90,6 +90,8 @@ type item struct {
 
 // Epoll is an epoll instance: a vfs.FileOps.
 type Epoll struct {
+	vfs.NoPosition
+
 	pool  *Pool
 	queue waiter.Queue // who polls the epoll itself
 

@@ -22,6 +22,8 @@ const Name = "anon_inode:[eventfd]"
 
 // FD is an eventfd: a vfs.FileOps.
 type FD struct {
+	vfs.NoPosition
+
 	queue     waiter.Queue
 	semaphore bool // constant
 
@@ -82,9 +84,14 @@ func (e *FD) Read(dst [][]byte) (int64, error) {
 	return 8, nil
 }
 
-// Write implements vfs.Writer: EAGAIN while the sum would be too large.
+// Write implements vfs.Writer: EAGAIN while the sum would be too large. EINVAL:
+// not eight bytes, neither less nor, since Linux 6.10, more.
 func (e *FD) Write(src [][]byte) (int64, error) {
-	if !fits(src) {
+	n := 0
+	for _, s := range src {
+		n += len(s)
+	}
+	if n != 8 {
 		return 0, unix.EINVAL
 	}
 	var b [8]byte

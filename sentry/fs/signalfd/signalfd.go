@@ -27,6 +27,8 @@ var never = procmgr.SetOf(unix.SIGKILL, unix.SIGSTOP)
 
 // FD is a signalfd: a vfs.FileOps.
 type FD struct {
+	vfs.NoPosition
+
 	mask atomic.Uint64 // procmgr.SigSet
 }
 

@@ -42,6 +42,8 @@ type Value struct {
 
 // FD is a timerfd: a vfs.FileOps.
 type FD struct {
+	vfs.NoPosition
+
 	clk   clock.Clock
 	id    int32 // CLOCK_*; constant
 	queue waiter.Queue
