@@ -7,6 +7,7 @@ import (
 	"runsc-lite/mm"
 	"runsc-lite/mm/memfile"
 	"runsc-lite/sentry/task"
+	"runsc-lite/sentry/vfs"
 )
 
 // pageOffset is the part of an address inside its page.
@@ -74,17 +75,9 @@ func sysMmap(t *task.Task, a *task.Args) (uint64, error) {
 	return uint64(addr), err
 }
 
-// mapFile is what mmap needs to know of an open file.
-type mapFile interface {
-	Readable() bool
-	Writable() bool
-	NoExec() bool
-	Pager() (memfile.Pager, error)
-}
-
 // mappable checks the mode of f as do_mmap does, and says what the mapping
 // may ever be protected to.
-func mappable(f mapFile, shared bool, prot hostarch.AccessType) (memfile.Pager, hostarch.AccessType, error) {
+func mappable(f *vfs.File, shared bool, prot hostarch.AccessType) (memfile.Pager, hostarch.AccessType, error) {
 	limit := hostarch.AnyAccess
 	if !f.Readable() {
 		return nil, limit, unix.EACCES
@@ -100,6 +93,13 @@ func mappable(f mapFile, shared bool, prot hostarch.AccessType) (memfile.Pager, 
 			return nil, limit, unix.EPERM
 		}
 		limit.Execute = false
+	}
+	if s, ok := f.Ops().(sealer); ok && shared && !prot.Write {
+		// A seal on writing lets shared mappings be that stay read-only
+		// (memfd_check_seals_mmap). Writable ones the pager refuses.
+		if seals, err := s.Seals(); err == nil && seals&(unix.F_SEAL_WRITE|unix.F_SEAL_FUTURE_WRITE) != 0 {
+			limit.Write = false
+		}
 	}
 	p, err := f.Pager()
 	return p, limit, err
