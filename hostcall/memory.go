@@ -27,6 +27,16 @@ func PunchHole(fd int, off, length int64) error {
 	return unix.Fallocate(fd, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, off, length)
 }
 
+// PopulateRead makes the pages of a mapping present (MADV_POPULATE_READ): EINVAL
+// if the host's kernel does not know it.
+func PopulateRead(b []byte) error {
+	for {
+		if err := unix.Madvise(b, unix.MADV_POPULATE_READ); err != unix.EINTR {
+			return err
+		}
+	}
+}
+
 // FileBlocks returns how many bytes of storage a file takes.
 func FileBlocks(fd int) (uint64, error) {
 	var st unix.Stat_t

@@ -16,8 +16,8 @@ import (
 const (
 	ehdrSize = 64
 	phdrSize = 56
-	// maxPhdrs is how many program headers Linux accepts: one page of them.
-	maxPhdrs = pageSize / phdrSize
+	// maxPhdrs is how many program headers Linux accepts: 64 KiB of them.
+	maxPhdrs = (64 << 10) / phdrSize
 	pathMax  = 4096
 )
 
@@ -164,7 +164,7 @@ func (o *object) interpreter() (string, error) {
 	}
 	path = path[:bytes.IndexByte(path, 0)]
 	if len(path) == 0 {
-		return "", unix.ENOENT
+		return "", unix.EACCES // it names the working directory
 	}
 	return string(path), nil
 }

@@ -21,7 +21,6 @@ func (noGuest) Map(hostarch.Addr, uint64, uint64, hostarch.AccessType) {}
 func (noGuest) Unmap(hostarch.Addr, uint64)                            {}
 func (noGuest) Protect(hostarch.Addr, uint64, hostarch.AccessType)     {}
 func (noGuest) AfterFlush(fn func())                                   { fn() }
-func (noGuest) Contexts() int                                          { return 0 }
 func (noGuest) Release()                                               {}
 
 // testFile is a file in the memory file.
@@ -64,10 +63,10 @@ func (f *testFile) Page(off, max uint64, write bool) (memfile.Range, error) {
 	return r, nil
 }
 
-func (f *testFile) AddMapping(memfile.Invalidator, hostarch.Addr, uint64, uint64, bool) error {
+func (f *testFile) AddMapping(memfile.Invalidator, uint64, bool) error {
 	return nil
 }
-func (f *testFile) RemoveMapping(memfile.Invalidator, hostarch.Addr, uint64, uint64, bool) {}
+func (f *testFile) RemoveMapping(memfile.Invalidator, uint64, bool) {}
 
 // world is a memory file with files in it by path.
 type world struct {
@@ -81,8 +80,23 @@ func newWorld(tb testing.TB) *world {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	tb.Cleanup(mem.Close)
-	return &world{tb, mem, map[string]*testFile{}}
+	w := &world{tb, mem, map[string]*testFile{}}
+	tb.Cleanup(w.close)
+	return w
+}
+
+// close checks that no reference is left behind.
+func (w *world) close() {
+	for path, f := range w.files {
+		if n := f.refs.Load(); n != 1 {
+			w.tb.Errorf("%s: %d references, want 1", path, n)
+		}
+		w.mem.DecRef(f.r)
+	}
+	if n := w.mem.Allocated(); n != 0 {
+		w.tb.Errorf("%d bytes of memory are left", n)
+	}
+	w.mem.Close()
 }
 
 func (w *world) add(path string, data []byte) { w.files[path] = newFile(w.tb, w.mem, path, data) }
@@ -107,7 +121,7 @@ func (w *world) request(path string, argv ...string) Request {
 	}
 }
 
-// load loads a file and checks that no reference is left behind.
+// load loads a file.
 func (w *world) load(r Request) (*Image, error) {
 	img, err := Load(r)
 	if err == nil && img.Exe == nil {
@@ -118,11 +132,6 @@ func (w *world) load(r Request) (*Image, error) {
 			img.Exe.DecRef()
 		}
 		r.Space.DecUsers()
-		for path, f := range w.files {
-			if n := f.refs.Load(); n != 1 {
-				w.tb.Errorf("%s: %d references, want 1", path, n)
-			}
-		}
 	})
 	return img, err
 }
@@ -175,37 +184,4 @@ func readStack(tb testing.TB, s *mm.Space, img *Image) (c stackContent) {
 		c.aux[tag] = word()
 	}
 	return c
-}
-
-// TestStatic loads a static program as a whole.
-func TestStatic(t *testing.T) {
-	w := newWorld(t)
-	w.add("/bin/busybox", host(t, "/bin/busybox"))
-	r := w.request("/bin/busybox", "busybox", "echo", "hi")
-	img, err := w.load(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, a := range r.Space.Areas() {
-		t.Logf("%x-%x %v %x %s", a.Start, a.End, a.Prot, a.Offset, a.Name)
-	}
-	c := readStack(t, r.Space, img)
-	t.Logf("%+v %+v", img, c)
-}
-
-// TestDynamic loads a program with its interpreter.
-func TestDynamic(t *testing.T) {
-	w := newWorld(t)
-	w.add("/bin/true", host(t, "/bin/true"))
-	w.add("/lib64/ld-linux-x86-64.so.2", host(t, "/lib64/ld-linux-x86-64.so.2"))
-	r := w.request("/bin/true", "true")
-	img, err := w.load(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, a := range r.Space.Areas() {
-		t.Logf("%x-%x %v %x %s", a.Start, a.End, a.Prot, a.Offset, a.Name)
-	}
-	c := readStack(t, r.Space, img)
-	t.Logf("%+v %+v", img, c)
 }

@@ -12,6 +12,7 @@ package loader
 import (
 	"errors"
 	"io"
+	"math"
 
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/hostarch"
@@ -150,10 +151,11 @@ func readFull(f File, p []byte, off int64) (int, error) {
 	return n, nil
 }
 
-// readExact is readFull for what must be there: EIO if it is not.
+// readExact is readFull for what must be there: EIO if it is not, EINVAL if it
+// cannot be.
 func readExact(f File, p []byte, off uint64) error {
-	if off > f.Size() {
-		return unix.EIO
+	if off > math.MaxInt64 {
+		return unix.EINVAL
 	}
 	n, err := readFull(f, p, int64(off))
 	if err == nil && n < len(p) {

@@ -207,10 +207,9 @@ func (v *VDSO) Page(off, max uint64, write bool) (memfile.Range, error) {
 }
 
 // AddMapping implements memfile.Pager: the vDSO never changes its size.
-func (v *VDSO) AddMapping(mm memfile.Invalidator, addr hostarch.Addr, length, off uint64, writable bool) error {
+func (v *VDSO) AddMapping(memfile.Invalidator, uint64, bool) error {
 	return nil
 }
 
 // RemoveMapping implements memfile.Pager.
-func (v *VDSO) RemoveMapping(mm memfile.Invalidator, addr hostarch.Addr, length, off uint64, writable bool) {
-}
+func (v *VDSO) RemoveMapping(memfile.Invalidator, uint64, bool) {}

@@ -20,34 +20,40 @@ type access struct {
 // view returns the guest's bytes from addr on, at most n, as they lie in the
 // memory file; nil if a fault must be resolved first. The caller holds s.mu,
 // and the view is good while it does.
-func (s *Space) view(addr hostarch.Addr, n uint64, how access) []byte {
+func (s *Space) view(addr hostarch.Addr, n uint64, how access) ([]byte, memfile.Range) {
 	e := s.last.Load()
 	if e == nil || addr < e.start || addr >= e.end {
 		if e = s.extentAt(addr); e == nil {
-			return nil
+			return nil, memfile.Range{}
 		}
 		s.last.Store(e)
 	}
 	if how.write && !e.given.Write || !how.write && !how.force && !e.given.Any() {
-		return nil
+		return nil, memfile.Range{}
 	}
+	return s.bytes(e, addr, n)
+}
+
+// bytes returns e's memory from addr on, at most n bytes.
+func (s *Space) bytes(e *extent, addr hostarch.Addr, n uint64) ([]byte, memfile.Range) {
 	end := e.end
 	if uint64(end-addr) > n {
 		end = addr + hostarch.Addr(n)
 	}
-	return s.cfg.File.Bytes(e.rangeOf(addr, end))
+	r := e.rangeOf(addr, end)
+	return s.cfg.File.Bytes(r), r
 }
 
 // touch makes view answer for addr, or fails with EFAULT. The caller holds s.mu
 // for writing.
-func (s *Space) touch(addr hostarch.Addr, n uint64, how access) ([]byte, error) {
-	if b := s.view(addr, n, how); b != nil {
-		return b, nil
+func (s *Space) touch(addr hostarch.Addr, n uint64, how access) ([]byte, memfile.Range, error) {
+	if b, r := s.view(addr, n, how); b != nil {
+		return b, r, nil
 	}
 	a := s.find(addr)
 	if a == nil {
 		if a = s.grow(addr); a == nil {
-			return nil, unix.EFAULT
+			return nil, memfile.Range{}, unix.EFAULT
 		}
 	}
 	at := hostarch.Read
@@ -56,108 +62,123 @@ func (s *Space) touch(addr hostarch.Addr, n uint64, how access) ([]byte, error) 
 	}
 	if how.force {
 		if how.write && a.shared && !a.prot.Write {
-			return nil, unix.EFAULT
+			return nil, memfile.Range{}, unix.EFAULT
 		}
 	} else if !a.prot.Any() || how.write && !a.prot.Write {
-		return nil, unix.EFAULT
+		return nil, memfile.Range{}, unix.EFAULT
 	}
 	e, err := s.resolve(a, addr, at)
 	if err != nil {
-		return nil, unix.EFAULT
+		return nil, memfile.Range{}, unix.EFAULT
 	}
-	end := min(e.end, a.end)
-	if uint64(end-addr) > n {
-		end = addr + hostarch.Addr(n)
-	}
-	return s.cfg.File.Bytes(e.rangeOf(addr, end)), nil
+	b, r := s.bytes(e, addr, n)
+	return b, r, nil
 }
 
-// each calls fn for the pieces of [addr, addr+n) in order until fn says that it
-// has enough. It returns how many bytes fn was given.
-func (s *Space) each(addr hostarch.Addr, n uint64, how access, fn func([]byte) bool) (uint64, error) {
-	done := uint64(0)
-	if n == 0 {
-		return 0, nil
+// walk goes over a range of guest memory:
+//
+//	w := s.walk(addr, n, how)
+//	for w.next() {
+//		… w.b …
+//	}
+//	done, err := w.end()
+//
+// The pieces are good until the following next or end, which must be called. The
+// Space is locked between them, for reading where all is there. err is EFAULT,
+// and done how many bytes came before.
+type walk struct {
+	s     *Space
+	addr  hostarch.Addr
+	left  uint64
+	done  uint64
+	how   access
+	held  lockKind
+	b     []byte
+	place memfile.Range // of b
+	err   error
+}
+
+type lockKind uint8
+
+const (
+	unlocked lockKind = iota
+	lockedForReading
+	lockedForWriting
+)
+
+func (s *Space) walk(addr hostarch.Addr, n uint64, how access) walk {
+	return walk{s: s, addr: addr, left: n, how: how}
+}
+
+func (w *walk) next() bool {
+	if w.left == 0 {
+		return false
 	}
-	if uint64(addr) >= uint64(s.cfg.Max) {
-		return 0, unix.EFAULT
+	s := w.s
+	if w.held == lockedForWriting {
+		w.unlock()
 	}
-	s.mu.RLock()
-	for done < n {
-		b := s.view(addr+hostarch.Addr(done), n-done, how)
-		if b == nil {
-			break
-		}
-		done += uint64(len(b))
-		if !fn(b) {
-			s.mu.RUnlock()
-			return done, nil
-		}
+	if w.held == unlocked {
+		s.mu.RLock()
+		w.held = lockedForReading
 	}
-	s.mu.RUnlock()
-	if done == n {
-		return done, nil
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for done < n {
-		if s.released || uint64(addr)+done >= uint64(s.cfg.Max) {
-			return done, unix.EFAULT
-		}
-		b, err := s.touch(addr+hostarch.Addr(done), n-done, how)
-		if err != nil {
-			return done, err
-		}
-		done += uint64(len(b))
-		if !fn(b) {
-			break
+	if w.b, w.place = s.view(w.addr, w.left, w.how); w.b == nil {
+		w.unlock()
+		s.mu.Lock()
+		w.held = lockedForWriting
+		if w.b, w.place, w.err = s.touch(w.addr, w.left, w.how); w.err != nil {
+			return false
 		}
 	}
-	return done, nil
+	n := uint64(len(w.b))
+	w.addr += hostarch.Addr(n)
+	w.left -= n
+	w.done += n
+	return true
+}
+
+func (w *walk) unlock() {
+	switch w.held {
+	case lockedForReading:
+		w.s.mu.RUnlock()
+	case lockedForWriting:
+		w.s.mu.Unlock()
+	}
+	w.held = unlocked
+}
+
+func (w *walk) end() (done uint64, err error) {
+	w.unlock()
+	return w.done, w.err
 }
 
 // CopyIn reads guest memory (copy_from_user): EFAULT, with how much was read
 // before.
 func (s *Space) CopyIn(addr hostarch.Addr, dst []byte) (int, error) {
-	// The common case without a closure: all in one extent.
-	s.mu.RLock()
-	if b := s.view(addr, uint64(len(dst)), access{}); len(b) == len(dst) {
-		copy(dst, b)
-		s.mu.RUnlock()
-		return len(dst), nil
-	}
-	s.mu.RUnlock()
 	return s.copyIn(addr, dst, access{})
 }
 
 func (s *Space) copyIn(addr hostarch.Addr, dst []byte, how access) (int, error) {
-	rest := dst
-	n, err := s.each(addr, uint64(len(dst)), how, func(b []byte) bool {
-		rest = rest[copy(rest, b):]
-		return true
-	})
+	w := s.walk(addr, uint64(len(dst)), how)
+	for w.next() {
+		dst = dst[copy(dst, w.b):]
+	}
+	n, err := w.end()
 	return int(n), err
 }
 
 // CopyOut writes guest memory (copy_to_user): EFAULT, with how much was written
 // before.
 func (s *Space) CopyOut(addr hostarch.Addr, src []byte) (int, error) {
-	s.mu.RLock()
-	if b := s.view(addr, uint64(len(src)), access{write: true}); len(b) == len(src) {
-		copy(b, src)
-		s.mu.RUnlock()
-		return len(src), nil
-	}
-	s.mu.RUnlock()
 	return s.copyOut(addr, src, access{write: true})
 }
 
 func (s *Space) copyOut(addr hostarch.Addr, src []byte, how access) (int, error) {
-	rest := src
-	n, err := s.each(addr, uint64(len(src)), how, func(b []byte) bool {
-		rest = rest[copy(b, rest):]
-		return true
-	})
+	w := s.walk(addr, uint64(len(src)), how)
+	for w.next() {
+		src = src[copy(w.b, src):]
+	}
+	n, err := w.end()
 	return int(n), err
 }
 
@@ -174,7 +195,11 @@ func (s *Space) Poke(addr hostarch.Addr, src []byte) (int, error) {
 
 // ZeroOut clears guest memory (clear_user).
 func (s *Space) ZeroOut(addr hostarch.Addr, n uint64) (uint64, error) {
-	return s.each(addr, n, access{write: true}, func(b []byte) bool { clear(b); return true })
+	w := s.walk(addr, n, access{write: true})
+	for w.next() {
+		clear(w.b)
+	}
+	return w.end()
 }
 
 // CopyInString reads a string that ends with a NUL byte, which is not returned:
@@ -182,90 +207,21 @@ func (s *Space) ZeroOut(addr hostarch.Addr, n uint64) (uint64, error) {
 func (s *Space) CopyInString(addr hostarch.Addr, max int) (string, error) {
 	var small [256]byte
 	out := small[:0]
-	found := false
-	_, err := s.each(addr, uint64(max), access{}, func(b []byte) bool {
-		if i := bytes.IndexByte(b, 0); i >= 0 {
-			b, found = b[:i], true
+	w := s.walk(addr, uint64(max), access{})
+	for w.next() {
+		for b := w.b; len(b) > 0; {
+			// The guest may change it meanwhile: the copy is what is looked at.
+			n, at := min(len(b), len(small)), len(out)
+			out = append(out, b[:n]...)
+			if i := bytes.IndexByte(out[at:], 0); i >= 0 {
+				w.end()
+				return string(out[:at+i]), nil
+			}
+			b = b[n:]
 		}
-		out = append(out, b...)
-		return !found
-	})
-	switch {
-	case found:
-		return string(out), nil
-	case err != nil:
+	}
+	if _, err := w.end(); err != nil {
 		return "", err
 	}
 	return "", unix.ENAMETOOLONG
-}
-
-// Iovec is a range of guest memory (struct iovec).
-type Iovec struct {
-	Addr hostarch.Addr
-	Len  uint64
-}
-
-// Pinned is guest memory that is held: Blocks alias it until Unpin. A guest
-// that forks meanwhile shares what is written through Blocks with its child.
-type Pinned struct {
-	Blocks [][]byte
-
-	space *Space
-	first [4][]byte
-}
-
-// Length returns how many bytes Blocks have.
-func (p *Pinned) Length() (n uint64) {
-	for _, b := range p.Blocks {
-		n += uint64(len(b))
-	}
-	return n
-}
-
-// Unpin lets go.
-func (p *Pinned) Unpin() {
-	s := p.space
-	if s == nil {
-		return
-	}
-	p.space = nil
-	s.pinMu.Lock()
-	s.pins--
-	var drop []memfile.Range
-	if s.pins == 0 {
-		drop, s.deferred = s.deferred, nil
-	}
-	s.pinMu.Unlock()
-	for _, r := range drop {
-		s.cfg.File.DecRef(r)
-	}
-}
-
-// Pin holds [addr, addr+n) for the sentry to read from or, with write, to write
-// to. It stops at the first bad page; EFAULT if that is the first of all.
-func (s *Space) Pin(p *Pinned, addr hostarch.Addr, n uint64, write bool) error {
-	return s.PinVec(p, []Iovec{{addr, n}}, write)
-}
-
-// PinVec is Pin for several ranges in order.
-func (s *Space) PinVec(p *Pinned, vec []Iovec, write bool) error {
-	p.Blocks = p.first[:0]
-	p.space = s
-	s.pinMu.Lock()
-	s.pins++
-	s.pinMu.Unlock()
-	for _, v := range vec {
-		_, err := s.each(v.Addr, v.Len, access{write: write}, func(b []byte) bool {
-			p.Blocks = append(p.Blocks, b)
-			return true
-		})
-		if err != nil {
-			if len(p.Blocks) == 0 {
-				p.Unpin()
-				return err
-			}
-			break
-		}
-	}
-	return nil
 }

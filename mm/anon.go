@@ -4,7 +4,6 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
-	"gvisor.dev/gvisor/pkg/hostarch"
 
 	"runsc-lite/mm/memfile"
 )
@@ -13,24 +12,35 @@ import (
 // costs what is touched of it.
 type anonPager struct {
 	file *memfile.File
+	r    memfile.Range
 
 	mu   sync.Mutex
-	refs int
-	r    memfile.Range
+	held uint64 // pages that are mapped, counted for each mapping; and holds
 }
 
+// newAnonPager makes an anonPager with one hold.
 func newAnonPager(f *memfile.File, length uint64) (*anonPager, error) {
 	r, err := f.Allocate(length, memfile.Options{})
 	if err != nil {
 		return nil, err
 	}
-	return &anonPager{file: f, refs: 1, r: r}, nil
+	return &anonPager{file: f, r: r, held: 1}, nil
 }
 
-func (p *anonPager) decRef() {
+func (p *anonPager) hold() { p.add(1) }
+
+func (p *anonPager) release() { p.drop(1) }
+
+func (p *anonPager) add(n uint64) {
 	p.mu.Lock()
-	p.refs--
-	last := p.refs == 0
+	p.held += n
+	p.mu.Unlock()
+}
+
+func (p *anonPager) drop(n uint64) {
+	p.mu.Lock()
+	p.held -= n
+	last := p.held == 0
 	p.mu.Unlock()
 	if last {
 		p.file.DecRef(p.r)
@@ -48,14 +58,21 @@ func (p *anonPager) Page(off, max uint64, write bool) (memfile.Range, error) {
 }
 
 // AddMapping implements memfile.Pager.
-func (p *anonPager) AddMapping(memfile.Invalidator, hostarch.Addr, uint64, uint64, bool) error {
-	p.mu.Lock()
-	p.refs++
-	p.mu.Unlock()
+func (p *anonPager) AddMapping(_ memfile.Invalidator, length uint64, _ bool) error {
+	p.add(length / pageSize)
 	return nil
 }
 
 // RemoveMapping implements memfile.Pager.
-func (p *anonPager) RemoveMapping(memfile.Invalidator, hostarch.Addr, uint64, uint64, bool) {
-	p.decRef()
+func (p *anonPager) RemoveMapping(_ memfile.Invalidator, length uint64, _ bool) {
+	p.drop(length / pageSize)
+}
+
+// Punch implements Puncher. The caller has a mapping, or a hold.
+func (p *anonPager) Punch(off, length uint64) error {
+	if off < p.r.Length() {
+		start := p.r.Start + off
+		p.file.Zero(memfile.Range{Start: start, End: start + min(length, p.r.Length()-off)})
+	}
+	return nil
 }

@@ -1,54 +1,74 @@
 package mm
 
 import (
+	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/hostarch"
 
 	"runsc-lite/mm/memfile"
 )
 
+// FaultState is what a guest thread's faults were about so far. The zero value
+// is a thread's that had none. It belongs to the thread's goroutine.
+type FaultState struct {
+	space *Space
+	// seen is Space.changes at the last fault: what was changed until then was
+	// in force when the thread ran on.
+	seen uint64
+}
+
 // Fault makes the access at addr possible, or says which signal it is. The
 // zero AccessType means that the platform cannot tell what was tried: where
 // the guest was given read access already it was a write; elsewhere a read is
 // assumed, and if it was a write after all, the next fault will tell.
-func (s *Space) Fault(addr hostarch.Addr, at hostarch.AccessType) error {
+//
+// st is the state of the faulting thread.
+func (s *Space) Fault(addr hostarch.Addr, at hostarch.AccessType, st *FaultState) error {
 	s.faults.Add(1)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if st.space != s {
+		*st = FaultState{space: s}
+	}
+	err := s.fault(addr, at, st.seen)
+	st.seen = s.changes
+	return err
+}
+
+func (s *Space) fault(addr hostarch.Addr, at hostarch.AccessType, seen uint64) error {
 	a := s.find(addr)
 	if a == nil {
 		if a = s.grow(addr); a == nil {
 			return errMap
 		}
 	}
-	if !a.prot.Any() || at.Write && !a.prot.Write || at.Execute && !a.prot.Execute || at.Read && !a.prot.Read && !a.prot.Write {
+	if can := guestAccess(a.prot); !can.Read || at.Write && !can.Write || at.Execute && !can.Execute {
 		return errAcc
 	}
-	unknown := !at.Any()
-	if unknown {
-		if e := s.extentAt(addr); e != nil && e.given.Any() {
-			if !a.prot.Write {
-				// Either a write that is not allowed, or a read that raced with
-				// another thread whose change is not in force yet. The second
-				// time it is the first.
-				if s.cfg.Mapper.Contexts() > 1 && s.lastFault != addr {
-					s.lastFault = addr
-					s.install(a, e, e.given)
-					return nil
-				}
-				return errAcc
-			}
+	if e := s.extentAt(addr); e != nil && e.given.Any() {
+		switch {
+		case at.Write && !e.given.Write:
+		case !at.Any() && a.prot.Write && !e.given.Write:
 			at = hostarch.Write
-		} else {
-			at = hostarch.Read
+		case e.change > seen:
+			// The access was given already: to another thread that faulted here
+			// at the same time, or by the sentry. Let the thread try again.
+			return nil
+		case a.prot.Write && !e.given.Write:
+			// It was given before the thread ran, which failed all the same: an
+			// instruction that writes to itself, and was taken for a jump there.
+			at = hostarch.Write
+		default:
+			return errAcc
 		}
+	} else if !at.Any() {
+		at = hostarch.Read
 	}
-	s.lastFault = 0
 	_, err := s.resolve(a, addr, at)
 	return err
 }
 
 // resolve returns an extent that holds addr, with the access given to the guest
-// side. The area allows it.
+// side. The area allows it. A FaultError otherwise.
 func (s *Space) resolve(a *area, addr hostarch.Addr, at hostarch.AccessType) (*extent, error) {
 	addr &^= pageMask
 	e := s.extentAt(addr)
@@ -63,65 +83,39 @@ func (s *Space) resolve(a *area, addr hostarch.Addr, at hostarch.AccessType) (*e
 			return e, err
 		}
 	}
-	if !at.Write {
+	switch {
+	case !at.Write:
 		if !e.given.Any() {
-			s.install(a, e, s.readAccess(a, e))
+			s.install(e, withoutWrite(a.prot))
 		}
 		return e, nil
-	}
-	if e.given.Write {
+	case e.given.Write:
 		return e, nil
+	case !a.shared:
+		return s.own(a, e, addr)
 	}
-	if a.shared {
-		// The pager gave the page for reading: tell it of the write.
-		if a.pager != nil {
-			r, err := a.pager.Page(a.offsetOf(addr), pageSize, true)
-			if err != nil {
-				return nil, errBus
-			}
-			return s.replace(a, addr, addr+pageSize, r, false), nil
-		}
-		s.install(a, e, a.prot)
-		return e, nil
+	// The pager gave the page for reading: tell it of the write.
+	r, err := a.pager.Page(a.offsetOf(addr), uint64(e.end-addr), true)
+	if err != nil {
+		return nil, errBus
 	}
-	return s.own(a, e, addr)
+	return s.replace(a, addr, addr+hostarch.Addr(r.Length()), r, false), nil
 }
 
-// readAccess is what may be given for an extent without a write fault.
-func (s *Space) readAccess(a *area, e *extent) hostarch.AccessType {
-	at := a.prot
-	if !a.shared || !e.given.Write {
-		at.Write = false
-	}
-	return at
-}
-
-// install gives the guest side access to e.
-func (s *Space) install(a *area, e *extent, at hostarch.AccessType) {
-	e.given = at
-	s.cfg.Mapper.Map(e.start, uint64(e.end-e.start), e.off, guestAccess(at))
-}
-
-// guestAccess is what the processor can express: no write or execute without
-// read.
-func guestAccess(at hostarch.AccessType) hostarch.AccessType {
-	if at.Write || at.Execute {
-		at.Read = true
-	}
+func withoutWrite(at hostarch.AccessType) hostarch.AccessType {
+	at.Write = false
 	return at
 }
 
 // gap returns the hole between extents around addr, cut to the area.
 func (s *Space) gap(a *area, addr hostarch.Addr) (lo, hi hostarch.Addr) {
 	lo, hi = a.start, a.end
-	s.extents.DescendLessOrEqual(&extent{start: addr}, func(e *extent) bool {
+	if e := s.extents.floor(addr); e != nil {
 		lo = max(lo, e.end)
-		return false
-	})
-	s.extents.AscendGreaterOrEqual(&extent{start: addr}, func(e *extent) bool {
+	}
+	if e := s.extents.ceil(addr); e != nil {
 		hi = min(hi, e.start)
-		return false
-	})
+	}
 	return lo, hi
 }
 
@@ -141,24 +135,27 @@ func (s *Space) fillAnonymous(a *area, addr hostarch.Addr) (*extent, error) {
 		lo, hi = addr, addr+pageSize
 	}
 	e := &extent{start: lo, end: hi, off: r.Start, owned: true}
-	s.extents.ReplaceOrInsert(e)
-	s.install(a, e, a.prot)
+	s.extents.put(lo, e)
+	s.install(e, a.prot)
 	return e, nil
 }
 
 // fillPager puts pages of a file around addr.
 func (s *Space) fillPager(a *area, addr hostarch.Addr, write bool) (*extent, error) {
-	_, hi := s.gap(a, addr)
+	lo, hi := s.gap(a, addr)
 	hi = min(hi, addr+fileChunk)
-	lo, _ := s.gap(a, addr)
 	// Around: from the chunk's beginning, so that code behind addr is there as
 	// well.
 	if start := max(lo, addr&^(fileChunk-1)); start < addr && !write {
-		if e := s.fillFrom(a, start, addr+pageSize, hi, false); e != nil && addr < e.end {
-			return e, nil
+		r, err := a.pager.Page(a.offsetOf(start), uint64(hi-start), false)
+		switch {
+		case err != nil:
+		case start+hostarch.Addr(r.Length()) > addr:
+			return s.addPages(a, start, r, false), nil
+		default:
+			s.cfg.File.DecRef(r)
 		}
 	}
-	lo, _ = s.gap(a, addr)
 	r, err := a.pager.Page(a.offsetOf(addr), uint64(hi-addr), write && a.shared)
 	if err != nil {
 		return nil, errBus
@@ -166,27 +163,14 @@ func (s *Space) fillPager(a *area, addr hostarch.Addr, write bool) (*extent, err
 	return s.addPages(a, addr, r, write), nil
 }
 
-// fillFrom fills from start on, if the pager gives at least up to need.
-func (s *Space) fillFrom(a *area, start, need, hi hostarch.Addr, write bool) *extent {
-	r, err := a.pager.Page(a.offsetOf(start), uint64(hi-start), write)
-	if err != nil {
-		return nil
-	}
-	if start+hostarch.Addr(r.Length()) < need {
-		s.cfg.File.DecRef(r)
-		return nil
-	}
-	return s.addPages(a, start, r, write)
-}
-
 func (s *Space) addPages(a *area, start hostarch.Addr, r memfile.Range, write bool) *extent {
 	e := &extent{start: start, end: start + hostarch.Addr(r.Length()), off: r.Start}
-	s.extents.ReplaceOrInsert(e)
-	at := a.prot
-	if !a.shared || !write {
-		at.Write = false
+	s.extents.put(start, e)
+	if a.shared && write {
+		s.install(e, a.prot)
+	} else {
+		s.install(e, withoutWrite(a.prot))
 	}
-	s.install(a, e, at)
 	return e
 }
 
@@ -195,21 +179,23 @@ func (s *Space) own(a *area, e *extent, addr hostarch.Addr) (*extent, error) {
 	if e.owned {
 		n, shared := s.cfg.File.Shared(e.rangeOf(addr, e.end))
 		if !shared {
-			// Everything that is ours alone from here on.
-			end := addr + hostarch.Addr(n)
-			start := addr
-			if back, sh := s.cfg.File.Shared(e.rangeOf(e.start, e.end)); !sh && e.start+hostarch.Addr(back) >= end {
-				start, end = e.start, e.start+hostarch.Addr(back)
+			// Everything that is ours alone from here on, or all of it.
+			start, end := addr, addr+hostarch.Addr(n)
+			if start > e.start {
+				back, sh := s.cfg.File.Shared(e.all())
+				if !sh && e.start+hostarch.Addr(back) >= end {
+					start = e.start
+				}
 			}
 			s.splitExtent(start)
 			s.splitExtent(end)
 			e = s.extentAt(addr)
-			s.install(a, e, a.prot)
+			s.install(e, a.prot)
 			return e, nil
 		}
 	}
-	start := max(e.start, a.start, addr&^(copyBlock-1))
-	end := min(e.end, a.end, addr&^(copyBlock-1)+copyBlock)
+	start := max(e.start, addr&^(copyBlock-1))
+	end := min(e.end, addr&^(copyBlock-1)+copyBlock)
 	r, err := s.cfg.File.Allocate(uint64(end-start), memfile.Options{Overwrite: true})
 	if err != nil {
 		start, end = addr, addr+pageSize
@@ -226,40 +212,54 @@ func (s *Space) own(a *area, e *extent, addr hostarch.Addr) (*extent, error) {
 
 // replace puts r in the place of what is at [start, end), writable.
 func (s *Space) replace(a *area, start, end hostarch.Addr, r memfile.Range, owned bool) *extent {
-	for _, old := range s.extentsIn(start, end) {
-		s.extents.Delete(old)
-		defer s.drop(old.rangeOf(old.start, old.end))
+	var buf [4]*extent
+	old := s.extentsIn(start, end, buf[:0])
+	for _, x := range old {
+		s.extents.remove(x.start)
 	}
 	s.last.Store(nil)
 	e := &extent{start: start, end: end, off: r.Start, owned: owned}
-	s.extents.ReplaceOrInsert(e)
-	s.install(a, e, a.prot)
+	s.extents.put(start, e)
+	s.install(e, a.prot)
+	for _, x := range old {
+		s.drop(x.all())
+	}
 	return e
 }
 
-// grow extends the stack area above addr down to it, if there is one
-// (expand_downwards).
+// stackStep is how much a stack grows at once, if it may.
+const stackStep = 64 << 10
+
+// grow extends the stack area above addr down to it, if there is one and the
+// limits allow it (expand_downwards).
 func (s *Space) grow(addr hostarch.Addr) *area {
 	page := addr &^ pageMask
-	if page < s.cfg.Min {
+	a := s.areas.ceil(addr)
+	if a == nil || !a.growsDown || page < s.cfg.Min {
 		return nil
 	}
-	a := s.next(addr)
-	if a == nil || !a.growsDown || a.start <= addr {
-		return nil
-	}
-	more := uint64(a.start - page)
-	if a.length()+more > s.limit(rlimitStack) || s.virtual+more > s.limit(rlimitAS) {
-		return nil
-	}
-	if page >= stackGuard {
-		if b := s.next(page - stackGuard); b != nil && b != a && b.prot.Any() && !b.growsDown {
-			return nil
+	lowest := s.cfg.Min
+	if b := s.areas.floor(addr); b != nil {
+		lowest = max(lowest, b.end)
+		if b.prot.Any() && !b.growsDown {
+			lowest = b.end + stackGuard
 		}
 	}
-	s.areas.Delete(a)
+	if page < lowest || !s.mayGrowDown(a, uint64(a.start-page)) {
+		return nil
+	}
+	if more := max(page&^(stackStep-1), lowest); s.mayGrowDown(a, uint64(a.start-more)) {
+		page = more
+	}
+	s.account(a, uint64(a.start-page))
+	s.areas.remove(a.start)
 	a.start = page
-	s.areas.ReplaceOrInsert(a)
-	s.virtual += more
+	s.areas.put(page, a)
 	return a
+}
+
+// mayGrowDown checks the limits (acct_stack_growth).
+func (s *Space) mayGrowDown(a *area, more uint64) bool {
+	return a.length()+more <= s.limit(unix.RLIMIT_STACK) && s.mayGrow(a, more, 0) == nil &&
+		(a.locked == notLocked || s.mayLock(more) == nil)
 }

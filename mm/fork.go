@@ -15,53 +15,75 @@ const (
 	stackBelow, stackAbove = pageSize, 3 * pageSize
 )
 
-// Fork makes a Space with the same content for m, copied on write (dup_mmap).
-// limits are the new process's.
+// ForkOptions say how a Space is forked.
+type ForkOptions struct {
+	Mapper Mapper // the child's guest side
+	Limits Limits // the new process's
+	// Hint is the forking thread's stack pointer.
+	Hint hostarch.Addr
+	// Flush brings what was changed on the parent's guest side in force. It is
+	// called if not nil, and must be given if other threads may run in the
+	// parent. It must not call the Space.
+	Flush func() error
+}
+
+// Fork makes a Space with the same content, copied on write (dup_mmap).
+//
 // What the parent and its other threads may write until now becomes read-only
-// on the guest side: with more than one Context the caller flushes the parent
-// before the child runs.
+// on the guest side. That must be in force before a page is copied, or else a
+// thread could write to the old one still: so Flush is called with the Space
+// locked.
 //
 // Some pages are copied here and now, because they are surely written to right
-// after the fork, and a fault costs more than the copy: those around hint, the
+// after the fork, and a fault costs more than the copy: those around the
 // parent's stack pointer, and the blocks that were copied on write lately (a
-// shell that forks again and again writes to the same ones every time).
+// shell that forks again and again writes to the same ones every time). And
+// those must be copied that are pinned to be written to, so that they stay the
+// parent's.
 //
-// ENOMEM: no memory for that, or a file refuses another mapping.
-func (s *Space) Fork(m Mapper, hint hostarch.Addr, limits Limits) (*Space, error) {
+// ENOMEM: no memory for that, or a file refuses another mapping. The Mapper is
+// released then.
+func (s *Space) Fork(o ForkOptions) (*Space, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c := NewSpace(Config{File: s.cfg.File, Mapper: m, Min: s.cfg.Min, Max: s.cfg.Max, Limits: limits})
-	c.base, c.brkStart, c.brkEnd = s.base, s.brkStart, s.brkEnd
-	c.hot = s.hot
+	c := &Space{cfg: s.cfg, areas: newSet[area](), extents: newSet[extent]()}
+	c.cfg.Mapper, c.cfg.Limits = o.Mapper, o.Limits
+	c.users.Store(1)
+	c.holes.setBase(s.holes.base)
+	c.brkStart, c.brkEnd, c.hot, c.changes = s.brkStart, s.brkEnd, s.hot, s.changes
 	s.last.Store(nil)
 
-	for _, b := range s.eager(hint) {
-		s.splitOwned(b.Start)
-		s.splitOwned(b.End)
+	f := forker{parent: s, child: c, eager: s.eager(o.Hint), pinned: s.pins.written(nil)}
+	for _, r := range f.eager {
+		s.splitOwned(r.Start)
+		s.splitOwned(r.End)
 	}
-	f := forker{parent: s, child: c, eager: s.eager(hint)}
-	var failed error
-	s.areas.Ascend(func(a *area) bool {
-		if a.noFork {
-			return true
+	// Pagers know the child from here on, and may take pages back.
+	c.mu.Lock()
+	var err error
+	s.areas.all(func(a *area) bool {
+		if !a.noFork {
+			err = f.area(a)
 		}
-		failed = f.area(a)
-		return failed == nil
+		return err == nil
 	})
 	f.flush()
-	if failed != nil {
+	c.peak = c.virtual
+	c.mu.Unlock()
+	if err == nil && o.Flush != nil {
+		err = o.Flush()
+	}
+	if err != nil {
 		c.users.Store(0)
 		c.release()
-		return nil, failed
+		return nil, err
 	}
-	c.virtual, c.peak = s.virtual, s.virtual
 	return c, nil
 }
 
 // eager returns the ranges to copy at once, in order, disjoint.
 func (s *Space) eager(hint hostarch.Addr) []hostarch.AddrRange {
-	var buf [maxHot + 1]hostarch.AddrRange
-	out := buf[:0]
+	out := make([]hostarch.AddrRange, 0, maxHot+1)
 	if page := hint &^ pageMask; page > s.cfg.Min+stackBelow && page < s.cfg.Max-stackAbove {
 		out = append(out, hostarch.AddrRange{Start: page - stackBelow, End: page + stackAbove})
 	}
@@ -85,7 +107,7 @@ func (s *Space) eager(hint hostarch.Addr) []hostarch.AddrRange {
 		out[n] = r
 		n++
 	}
-	return slices.Clone(out[:n])
+	return out[:n]
 }
 
 // heat remembers a block that was copied on write.
@@ -108,6 +130,7 @@ func (s *Space) splitOwned(addr hostarch.Addr) {
 type forker struct {
 	parent, child *Space
 	eager         []hostarch.AddrRange
+	pinned        []memfile.Range
 
 	refs      memfile.Range      // to be referenced once more
 	protected hostarch.AddrRange // to lose write access in the parent
@@ -117,56 +140,69 @@ type forker struct {
 
 func (f *forker) area(a *area) error {
 	n := *a
-	n.locked = false
+	n.locked = notLocked
 	if n.pager != nil {
-		if err := n.pager.AddMapping(f.child, n.start, n.length(), n.off, n.shared && n.maxProt.Write); err != nil {
+		if err := n.pager.AddMapping(f.child, n.length(), n.shared && n.maxProt.Write); err != nil {
 			return err
 		}
 	}
 	if n.file != nil {
 		n.file.IncRef()
 	}
-	f.child.areas.ReplaceOrInsert(&n)
+	f.child.areas.put(n.start, &n)
+	f.child.account(&n, n.length())
 	if a.wipeOnFork {
 		return nil
 	}
-	var failed error
-	f.parent.extents.AscendRange(&extent{start: a.start}, &extent{start: a.end}, func(e *extent) bool {
-		failed = f.extent(a, e)
-		return failed == nil
+	var err error
+	f.parent.extents.from(a.start, a.end, func(e *extent) bool {
+		err = f.extent(a, e)
+		return err == nil
 	})
-	return failed
+	return err
 }
 
 func (f *forker) extent(a *area, e *extent) error {
 	n := *e
-	switch {
-	case a.shared:
-	case f.copies(e):
-		r, err := f.child.cfg.File.Allocate(uint64(e.end-e.start), memfile.Options{Overwrite: true})
-		if err != nil {
-			return err
+	if !a.shared && e.owned {
+		pinned := f.isPinned(e)
+		if pinned || f.isEager(e) {
+			r, err := f.child.cfg.File.Allocate(uint64(e.end-e.start), memfile.Options{Overwrite: true})
+			if err == nil {
+				copy(f.child.cfg.File.Bytes(r), f.child.cfg.File.Bytes(e.all()))
+				n.off = r.Start
+				f.put(&n)
+				return nil
+			}
+			if pinned {
+				return err
+			}
 		}
-		copy(f.child.cfg.File.Bytes(r), f.child.cfg.File.Bytes(e.rangeOf(e.start, e.end)))
-		n.off = r.Start
-		f.put(&n)
-		return nil
-	default:
+	}
+	if !a.shared {
 		if e.given.Write {
-			e.given.Write = false
+			f.parent.changes++
+			e.given.Write, e.change = false, f.parent.changes
 			f.protect(e)
 		}
 		n.given.Write = false
 	}
-	f.reference(e.rangeOf(e.start, e.end))
+	f.reference(e.all())
 	f.put(&n)
 	return nil
 }
 
-// copies reports whether e is to be copied now: it is all inside one of the
-// eager ranges, and the parent's alone.
-func (f *forker) copies(e *extent) bool {
-	if !e.owned || !e.given.Write {
+// isPinned reports whether some of e is pinned to be written to. It is the
+// parent's alone then.
+func (f *forker) isPinned(e *extent) bool {
+	r := e.all()
+	return slices.ContainsFunc(f.pinned, func(p memfile.Range) bool { return p.Start < r.End && r.Start < p.End })
+}
+
+// isEager reports whether e is all inside one of the eager ranges, and the
+// parent's alone. It is asked in order.
+func (f *forker) isEager(e *extent) bool {
+	if !e.given.Write {
 		return false
 	}
 	for len(f.eager) > 0 && f.eager[0].End <= e.start {
@@ -176,7 +212,7 @@ func (f *forker) copies(e *extent) bool {
 }
 
 func (f *forker) put(n *extent) {
-	f.child.extents.ReplaceOrInsert(n)
+	f.child.extents.put(n.start, n)
 	if !n.given.Any() {
 		return
 	}

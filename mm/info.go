@@ -31,23 +31,20 @@ func (s *Space) Areas() []Area { return s.AreasFrom(0, math.MaxInt) }
 func (s *Space) AreasFrom(addr hostarch.Addr, n int) []Area {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	out := make([]Area, 0, min(n, s.areas.Len()))
-	add := func(a *area) bool {
-		out = append(out, a.describe())
-		return len(out) < n
+	out := make([]Area, 0, min(n, s.areas.len()))
+	if a := s.next(addr); a != nil {
+		s.areas.from(a.start, s.cfg.Max, func(a *area) bool {
+			out = append(out, a.describe())
+			return len(out) < n
+		})
 	}
-	first := s.find(addr)
-	if first == nil {
-		first = &area{start: addr}
-	}
-	s.areas.AscendGreaterOrEqual(first, add)
 	return out
 }
 
 func (a *area) describe() Area {
 	x := Area{
 		Start: a.start, End: a.end, Prot: a.prot, MaxProt: a.maxProt, Shared: a.shared, GrowsDown: a.growsDown,
-		Locked: a.locked, NoFork: a.noFork, WipeOnFork: a.wipeOnFork, Name: a.name,
+		Locked: a.locked != notLocked, NoFork: a.noFork, WipeOnFork: a.wipeOnFork, Name: a.name,
 	}
 	if a.file != nil {
 		x.Offset = a.off
@@ -96,11 +93,12 @@ func (p *Pages) Add(o *Pages) {
 func (s *Space) Pages(start, end hostarch.Addr) (p Pages) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	for _, a := range s.within(start, end) {
-		s.ascendExtents(max(a.start, start), min(a.end, end), func(e *extent) {
-			s.count(&p, a, e, e.rangeOf(max(e.start, a.start, start), min(e.end, a.end, end)))
+	s.eachArea(start, end, func(a *area) bool {
+		s.eachExtent(max(a.start, start), min(a.end, end), func(e *extent) {
+			s.count(&p, a, e, e.rangeOf(max(e.start, start), min(e.end, end)))
 		})
-	}
+		return true
+	})
 	return p
 }
 
@@ -167,7 +165,7 @@ func (s *Space) Sizes() Sizes {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	z := Sizes{Virtual: s.virtual, Peak: max(s.peak, s.virtual), Locked: s.locked}
-	s.areas.Ascend(func(a *area) bool {
+	s.areas.all(func(a *area) bool {
 		switch {
 		case a.growsDown:
 			z.Stack += a.length()
@@ -185,8 +183,8 @@ func (s *Space) Sizes() Sizes {
 func (s *Space) Resident() (n uint64) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	s.extents.Ascend(func(e *extent) bool {
-		n += s.cfg.File.Resident(e.rangeOf(e.start, e.end), nil)
+	s.extents.all(func(e *extent) bool {
+		n += s.cfg.File.Resident(e.all(), nil)
 		return true
 	})
 	return n

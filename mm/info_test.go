@@ -15,7 +15,6 @@ func (noGuest) Map(hostarch.Addr, uint64, uint64, hostarch.AccessType) {}
 func (noGuest) Unmap(hostarch.Addr, uint64)                            {}
 func (noGuest) Protect(hostarch.Addr, uint64, hostarch.AccessType)     {}
 func (noGuest) AfterFlush(fn func())                                   { fn() }
-func (noGuest) Contexts() int                                          { return 1 }
 func (noGuest) Release()                                               {}
 
 func infoSpace(t *testing.T) *Space {
@@ -107,7 +106,7 @@ func TestPages(t *testing.T) {
 		t.Errorf("%d bytes are resident, want 6 pages", n)
 	}
 
-	c, err := s.Fork(noGuest{}, 0, nil)
+	c, err := s.Fork(ForkOptions{Mapper: noGuest{}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,7 +6,8 @@
 //	areas    what the guest mapped: range, protection, what is behind it
 //	         (vm_area_struct). They say what may be accessed.
 //	extents  what is there: address → range of the memory file, with the
-//	         access that the guest side was given. They are made by faults.
+//	         access that the guest side was given. They are made by faults,
+//	         and each lies inside one area.
 //
 // An extent of a private area is either owned (only this Space has its pages)
 // or shared copy-on-write with other Spaces, or with a file's pages; the memory
@@ -22,8 +23,10 @@
 //	Space.mu (of a parent before its child's, in Fork)
 //	  Pager's locks
 //	  the Mapper's locks
-//	    Space.pinMu
+//	    pinner.mu
 //	      memfile.File's lock
+//
+// Pagers take pages back (Space.Invalidate) with no lock of theirs held.
 package mm
 
 import (
@@ -32,7 +35,6 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/google/btree"
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/hostarch"
 
@@ -65,7 +67,6 @@ type Mapper interface {
 	Unmap(addr hostarch.Addr, length uint64)
 	Protect(addr hostarch.Addr, length uint64, at hostarch.AccessType)
 	AfterFlush(fn func())
-	Contexts() int
 	Release()
 }
 
@@ -78,7 +79,7 @@ type MappedFile interface {
 }
 
 // Limits are the resource limits that Space asks for, by RLIMIT_* number, in
-// bytes.
+// bytes. Who may lock memory without a limit (CAP_IPC_LOCK) has none.
 type Limits interface {
 	Soft(resource int) uint64
 }
@@ -89,6 +90,10 @@ type Config struct {
 	Mapper   Mapper
 	Min, Max hostarch.Addr
 	Limits   Limits
+	// MaxReserve bounds, in bytes, a single mapping that memory is promised to:
+	// Linux refuses what is larger than all of the machine's
+	// (vm.overcommit_memory 0). 0: no bound.
+	MaxReserve uint64
 }
 
 // Space is a guest address space. Its methods are safe from any goroutine.
@@ -96,65 +101,85 @@ type Space struct {
 	cfg    Config
 	users  atomic.Int32
 	faults atomic.Uint64
+	pins   pinner
 
 	mu       sync.RWMutex
-	areas    *btree.BTreeG[*area]
-	extents  *btree.BTreeG[*extent]
-	base     hostarch.Addr // where mmap searches down from
+	areas    set[area]
+	extents  set[extent]
+	holes    holes
 	brkStart hostarch.Addr
 	brkEnd   hostarch.Addr
 	virtual  uint64 // bytes in areas
 	peak     uint64 // the most that virtual was when it last shrank
+	data     uint64 // bytes of areas that are private and writable (data_vm)
 	locked   uint64 // bytes of areas that are locked
-	lockAll  bool   // mlockall(MCL_FUTURE)
+	lockAll  lockMode
 	released bool
+	changes  uint64 // counts what the guest side was told; see extent.change
 
 	// last is the extent of the last translation, nil after any change.
 	last atomic.Pointer[extent]
 
-	// lastFault tells a repeated fault from a race; see Fault.
-	lastFault hostarch.Addr
 	// hot are blocks that were copied on write lately; see Fork.
 	hot [maxHot]hostarch.Addr
-
-	pinMu    sync.Mutex
-	pins     int
-	deferred []memfile.Range
 }
 
 // area is a mapping of the guest's (vm_area_struct).
 type area struct {
 	start, end hostarch.Addr
+	off        uint64        // in the pager, of start
+	pager      memfile.Pager // nil: anonymous and private
+	file       MappedFile
+	traits
+}
+
+// traits are what areas must have in common to become one.
+type traits struct {
 	prot       hostarch.AccessType
 	maxProt    hostarch.AccessType
 	shared     bool
 	growsDown  bool
 	noFork     bool
 	wipeOnFork bool
-	locked     bool
-	pager      memfile.Pager // nil: anonymous and private
-	off        uint64        // in the pager, of start
-	file       MappedFile
+	noReserve  bool
+	locked     lockMode
 	name       string
 }
 
 func (a *area) length() uint64 { return uint64(a.end - a.start) }
 
 // offsetOf returns the pager's offset for addr.
-func (a *area) offsetOf(addr hostarch.Addr) uint64 { return a.off + uint64(addr-a.start) }
+func (a *area) offsetOf(addr hostarch.Addr) uint64 {
+	if a.pager == nil {
+		return 0
+	}
+	return a.off + uint64(addr-a.start)
+}
 
 // joins reports whether b can be one area with a, which ends where b begins.
 func (a *area) joins(b *area) bool {
-	return a.end == b.start && a.prot == b.prot && a.maxProt == b.maxProt && a.shared == b.shared &&
-		a.growsDown == b.growsDown && a.noFork == b.noFork && a.wipeOnFork == b.wipeOnFork &&
-		a.locked == b.locked && a.pager == b.pager && a.file == b.file && a.name == b.name &&
-		(a.pager == nil || a.offsetOf(a.end) == b.off)
+	return a.end == b.start && a.traits == b.traits && a.pager == b.pager && a.file == b.file &&
+		a.offsetOf(a.end) == b.off
+}
+
+// isData reports whether a counts against RLIMIT_DATA.
+func (t *traits) isData() bool { return t.prot.Write && !t.shared && !t.growsDown }
+
+// reserves reports whether memory is promised to a (VM_ACCOUNT).
+func (a *area) reserves() bool {
+	return !a.noReserve && (a.prot.Write && !a.shared || a.anonymousShared())
+}
+
+func (a *area) anonymousShared() bool {
+	_, ok := a.pager.(*anonPager)
+	return ok
 }
 
 // extent is memory that is there.
 type extent struct {
 	start, end hostarch.Addr
 	off        uint64              // in the memory file
+	change     uint64              // Space.changes when the guest side was told last
 	given      hostarch.AccessType // to the guest side; none: not installed
 	owned      bool                // private memory, not a pager's page
 }
@@ -164,23 +189,16 @@ func (e *extent) rangeOf(start, end hostarch.Addr) memfile.Range {
 	return memfile.Range{Start: o, End: o + uint64(end-start)}
 }
 
+// all returns e's memory.
+func (e *extent) all() memfile.Range { return e.rangeOf(e.start, e.end) }
+
 // NewSpace makes an empty address space with one user.
 func NewSpace(c Config) *Space {
-	s := &Space{
-		cfg:     c,
-		areas:   btree.NewG(16, func(a, b *area) bool { return a.start < b.start }),
-		extents: btree.NewG(16, func(a, b *extent) bool { return a.start < b.start }),
-	}
+	s := &Space{cfg: c, areas: newSet[area](), extents: newSet[extent]()}
 	s.users.Store(1)
-	// Linux leaves room for the stack (1/6 of the space at most) and a random
-	// gap of up to 2^28 pages under it.
-	gap := uint64(stackRoom) + rand.Uint64N(1<<28)*pageSize
-	s.base = (c.Max - hostarch.Addr(gap)) &^ pageMask
+	s.holes.setBase(mmapBase(c.Max, s.limit(unix.RLIMIT_STACK), rand.Uint64()))
 	return s
 }
-
-// stackRoom is what is left above the mmap base for the stack.
-const stackRoom = 128 << 20
 
 // IncUsers adds a user of the Space (CLONE_VM).
 func (s *Space) IncUsers() { s.users.Add(1) }
@@ -200,8 +218,8 @@ func (s *Space) release() {
 	s.mu.Lock()
 	s.released = true
 	var ranges []memfile.Range
-	s.extents.Ascend(func(e *extent) bool {
-		r := e.rangeOf(e.start, e.end)
+	s.extents.all(func(e *extent) bool {
+		r := e.all()
 		if n := len(ranges); n > 0 && ranges[n-1].End == r.Start {
 			ranges[n-1].End = r.End
 		} else {
@@ -209,10 +227,11 @@ func (s *Space) release() {
 		}
 		return true
 	})
-	var areas []*area
-	s.areas.Ascend(func(a *area) bool { areas = append(areas, a); return true })
-	s.extents.Clear(false)
-	s.areas.Clear(false)
+	areas := make([]*area, 0, s.areas.len())
+	s.areas.all(func(a *area) bool { areas = append(areas, a); return true })
+	s.extents.clear()
+	s.areas.clear()
+	s.virtual, s.data, s.locked = 0, 0, 0
 	s.last.Store(nil)
 	s.mu.Unlock()
 
@@ -228,7 +247,7 @@ func (s *Space) release() {
 // unref ends an area's hold on what is behind it.
 func (s *Space) unref(a *area) {
 	if a.pager != nil {
-		a.pager.RemoveMapping(s, a.start, a.length(), a.off, a.shared && a.maxProt.Write)
+		a.pager.RemoveMapping(s, a.length(), a.shared && a.maxProt.Write)
 	}
 	if a.file != nil {
 		a.file.DecRef()
@@ -242,33 +261,18 @@ func (s *Space) drop(r memfile.Range) {
 
 // giveBack drops a reference, but not under a pin.
 func (s *Space) giveBack(r memfile.Range) {
-	s.pinMu.Lock()
-	if s.pins > 0 {
-		s.deferred = append(s.deferred, r)
-		s.pinMu.Unlock()
+	if s.pins.holdsBack(r) {
 		return
 	}
-	s.pinMu.Unlock()
 	s.cfg.File.DecRef(r)
-}
-
-func (s *Space) limit(resource int) uint64 {
-	if s.cfg.Limits == nil {
-		return unix.RLIM_INFINITY
-	}
-	return s.cfg.Limits.Soft(resource)
 }
 
 // find returns the area that holds addr.
 func (s *Space) find(addr hostarch.Addr) *area {
-	var found *area
-	s.areas.DescendLessOrEqual(&area{start: addr}, func(a *area) bool {
-		if addr < a.end {
-			found = a
-		}
-		return false
-	})
-	return found
+	if a := s.areas.floor(addr); a != nil && addr < a.end {
+		return a
+	}
+	return nil
 }
 
 // next returns the first area that ends after addr.
@@ -276,46 +280,58 @@ func (s *Space) next(addr hostarch.Addr) *area {
 	if a := s.find(addr); a != nil {
 		return a
 	}
-	var found *area
-	s.areas.AscendGreaterOrEqual(&area{start: addr}, func(a *area) bool { found = a; return false })
-	return found
+	return s.areas.ceil(addr)
 }
 
-// within collects the areas that touch [start, end).
-func (s *Space) within(start, end hostarch.Addr) []*area {
-	var out []*area
-	if a := s.find(start); a != nil && a.start < start {
-		out = append(out, a)
+// eachArea calls fn for the areas that touch [start, end), in order, while fn
+// agrees. fn must not add or remove areas.
+func (s *Space) eachArea(start, end hostarch.Addr, fn func(*area) bool) {
+	if start >= end {
+		return
 	}
-	s.areas.AscendRange(&area{start: start}, &area{start: end}, func(a *area) bool {
-		out = append(out, a)
+	if a := s.find(start); a != nil && a.start < start && !fn(a) {
+		return
+	}
+	s.areas.from(start, end, fn)
+}
+
+// within appends the areas that touch [start, end) to out.
+func (s *Space) within(start, end hostarch.Addr, out []*area) []*area {
+	s.eachArea(start, end, func(a *area) bool { out = append(out, a); return true })
+	return out
+}
+
+// overlap returns how many bytes of [start, end) are mapped.
+func (s *Space) overlap(start, end hostarch.Addr) (n uint64) {
+	s.eachArea(start, end, func(a *area) bool {
+		n += uint64(min(a.end, end) - max(a.start, start))
 		return true
 	})
-	return out
+	return n
 }
 
 // extentAt returns the extent that holds addr.
 func (s *Space) extentAt(addr hostarch.Addr) *extent {
-	var found *extent
-	s.extents.DescendLessOrEqual(&extent{start: addr}, func(e *extent) bool {
-		if addr < e.end {
-			found = e
-		}
-		return false
-	})
-	return found
+	if e := s.extents.floor(addr); e != nil && addr < e.end {
+		return e
+	}
+	return nil
 }
 
-// extentsIn collects the extents that touch [start, end), cut to it: those that
-// stick out are split, so that what is returned can be changed or removed.
-func (s *Space) extentsIn(start, end hostarch.Addr) []*extent {
+// eachExtent calls fn for the extents that touch [start, end), in order.
+func (s *Space) eachExtent(start, end hostarch.Addr, fn func(*extent)) {
+	if e := s.extentAt(start); e != nil && e.start < start {
+		fn(e)
+	}
+	s.extents.from(start, end, func(e *extent) bool { fn(e); return true })
+}
+
+// extentsIn appends the extents of [start, end) to out. Those that stick out are
+// split, so that what is returned can be changed or removed.
+func (s *Space) extentsIn(start, end hostarch.Addr, out []*extent) []*extent {
 	s.splitExtent(start)
 	s.splitExtent(end)
-	var out []*extent
-	s.extents.AscendRange(&extent{start: start}, &extent{start: end}, func(e *extent) bool {
-		out = append(out, e)
-		return true
-	})
+	s.extents.from(start, end, func(e *extent) bool { out = append(out, e); return true })
 	return out
 }
 
@@ -328,7 +344,7 @@ func (s *Space) splitExtent(addr hostarch.Addr) {
 	tail := *e
 	tail.start, tail.off = addr, e.off+uint64(addr-e.start)
 	e.end = addr
-	s.extents.ReplaceOrInsert(&tail)
+	s.extents.put(addr, &tail)
 }
 
 // splitArea makes an area boundary at addr.
@@ -337,16 +353,14 @@ func (s *Space) splitArea(addr hostarch.Addr) {
 	if a == nil || a.start == addr {
 		return
 	}
+	s.splitExtent(addr)
 	tail := *a
-	tail.start = addr
-	if a.pager != nil {
-		tail.off = a.offsetOf(addr)
-	}
+	tail.start, tail.off = addr, a.offsetOf(addr)
 	a.end = addr
 	if tail.file != nil {
 		tail.file.IncRef()
 	}
-	s.areas.ReplaceOrInsert(&tail)
+	s.areas.put(addr, &tail)
 }
 
 // mergeAreas joins equal areas from start's left neighbour to end's right one.
@@ -355,9 +369,10 @@ func (s *Space) mergeAreas(start, end hostarch.Addr) {
 	if start > 0 {
 		prev = s.find(start - 1)
 	}
-	for _, a := range s.within(start, end+1) {
+	var buf [8]*area
+	for _, a := range s.within(start, end+1, buf[:0]) {
 		if prev != nil && prev != a && prev.joins(a) {
-			s.areas.Delete(a)
+			s.areas.remove(a.start)
 			prev.end = a.end
 			if a.file != nil {
 				a.file.DecRef()
@@ -370,32 +385,73 @@ func (s *Space) mergeAreas(start, end hostarch.Addr) {
 
 // discard removes the extents of a range, on both sides.
 func (s *Space) discard(start, end hostarch.Addr) {
-	exts := s.extentsIn(start, end)
+	var buf [8]*extent
+	exts := s.extentsIn(start, end, buf[:0])
 	if len(exts) == 0 {
 		return
 	}
 	s.last.Store(nil)
 	s.cfg.Mapper.Unmap(exts[0].start, uint64(exts[len(exts)-1].end-exts[0].start))
+	// Neighbours in the memory file are given back together.
+	var r memfile.Range
 	for _, e := range exts {
-		s.extents.Delete(e)
-		s.drop(e.rangeOf(e.start, e.end))
+		s.extents.remove(e.start)
+		if x := e.all(); x.Start == r.End {
+			r.End = x.End
+		} else {
+			if r.End != 0 {
+				s.drop(r)
+			}
+			r = x
+		}
 	}
+	s.drop(r)
 }
 
 // Invalidate implements memfile.Invalidator.
-func (s *Space) Invalidate(addr hostarch.Addr, length uint64, private bool) {
+func (s *Space) Invalidate(p memfile.Pager, off, length uint64, private bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	end := addr + hostarch.Addr(length)
-	if private {
-		s.discard(addr, end)
-		return
-	}
-	for _, e := range s.extentsIn(addr, end) {
-		if !e.owned {
-			s.discard(e.start, e.end)
+	s.areas.all(func(a *area) bool {
+		if a.pager != p || a.off >= off+length || a.off+a.length() <= off {
+			return true
 		}
+		start := a.start + hostarch.Addr(max(off, a.off)-a.off)
+		end := a.start + hostarch.Addr(min(off+length, a.off+a.length())-a.off)
+		if private {
+			s.discard(start, end)
+			return true
+		}
+		for _, e := range s.extentsIn(start, end, nil) {
+			if !e.owned {
+				s.discard(e.start, e.end)
+			}
+		}
+		return true
+	})
+}
+
+// install gives the guest side access to e.
+func (s *Space) install(e *extent, at hostarch.AccessType) {
+	s.changes++
+	e.given, e.change = at, s.changes
+	s.cfg.Mapper.Map(e.start, uint64(e.end-e.start), e.off, guestAccess(at))
+}
+
+// regive changes the access to e that the guest side was given.
+func (s *Space) regive(e *extent, at hostarch.AccessType) {
+	s.changes++
+	e.given, e.change = at, s.changes
+	s.cfg.Mapper.Protect(e.start, uint64(e.end-e.start), guestAccess(at))
+}
+
+// guestAccess is what the processor can express: no write or execute without
+// read.
+func guestAccess(at hostarch.AccessType) hostarch.AccessType {
+	if at.Write || at.Execute {
+		at.Read = true
 	}
+	return at
 }
 
 // FaultError is a fault that the guest must hear of, as a signal.

@@ -11,8 +11,10 @@
 package memfile
 
 import (
+	"cmp"
 	"fmt"
 	"math/bits"
+	"slices"
 	"sync"
 
 	"github.com/google/btree"
@@ -61,10 +63,13 @@ type File struct {
 	mu        sync.Mutex
 	runs      *btree.BTreeG[run] // pages in use, in runs of equal count
 	clean     freeSet            // zero, not held by the host
-	dirty     [16]([]Range)      // small freed ranges by size class (pages, log2)
+	dirty     [classes][]Range   // small freed ranges by size class (pages, log2)
 	dirtyLen  uint64             // bytes in dirty
 	allocated uint64
 }
+
+// classes is how many size classes there are up to smallSize.
+const classes = 5
 
 // run is a stretch of pages with one reference count.
 type run struct {
@@ -133,8 +138,14 @@ func (f *File) Allocate(length uint64, o Options) (Range, error) {
 	if !wasDirty {
 		var ok bool
 		if r, ok = f.clean.take(length); !ok {
-			f.punchDirty()
-			if r, ok = f.clean.take(length); !ok {
+			gone := f.emptyDirty()
+			f.mu.Unlock()
+			f.reclaim(gone)
+			f.mu.Lock()
+			if r, ok = f.clean.take(length); !ok || f.allocated+length > f.limit {
+				if ok {
+					f.clean.add(r)
+				}
 				f.mu.Unlock()
 				return Range{}, unix.ENOMEM
 			}
@@ -188,7 +199,13 @@ func (f *File) adjust(r Range, delta int) {
 		return
 	}
 	f.mu.Lock()
-	defer f.mu.Unlock()
+	gone := f.count(r, delta)
+	f.mu.Unlock()
+	f.reclaim(gone)
+}
+
+// count changes the counts of r's pages, and returns what is to be reclaimed.
+func (f *File) count(r Range, delta int) (gone []Range) {
 	f.splitAt(r.Start)
 	f.splitAt(r.End)
 	var small [8]run
@@ -200,21 +217,22 @@ func (f *File) adjust(r Range, delta int) {
 	at := r.Start
 	for _, x := range touched {
 		if x.start != at {
-			panic(fmt.Sprintf("memfile: count of a page changed that is not allocated: %#x", at))
+			break
 		}
 		at = x.end
 		x.refs = uint32(int(x.refs) + delta)
-		if x.refs == 0 {
-			f.runs.Delete(x)
-			f.free(Range{x.start, x.end})
+		if x.refs != 0 {
+			f.runs.ReplaceOrInsert(x)
 			continue
 		}
-		f.runs.ReplaceOrInsert(x)
+		f.runs.Delete(x)
+		gone = f.free(Range{x.start, x.end}, gone)
 	}
 	if at != r.End {
 		panic(fmt.Sprintf("memfile: count of a page changed that is not allocated: %#x", at))
 	}
 	f.merge(r)
+	return gone
 }
 
 // splitAt makes a run boundary at off.
@@ -244,45 +262,85 @@ func (f *File) merge(r Range) {
 	}
 }
 
-// free takes unused pages back. The caller holds f.mu.
-func (f *File) free(r Range) {
+// free takes unused pages back, and appends what is to be reclaimed. The caller
+// holds f.mu.
+func (f *File) free(r Range, gone []Range) []Range {
 	f.allocated -= r.Length()
 	if r.Length() > smallSize {
-		f.punch(r)
-		return
+		return append(gone, r)
 	}
 	c := class(r.Length())
 	f.dirty[c] = append(f.dirty[c], r)
 	if f.dirtyLen += r.Length(); f.dirtyLen > maxDirty {
-		f.punchDirty()
+		gone = append(gone, f.emptyDirty()...)
 	}
+	return gone
 }
 
-func (f *File) punch(r Range) {
-	// It cannot fail but for memory, and then only costs memory: the range is
-	// cleared by hand so that it may count as clean.
-	if err := hostcall.PunchHole(f.fd, int64(r.Start), int64(r.Length())); err != nil {
-		clear(f.Bytes(r))
-	}
-	f.clean.add(r)
-}
-
-// punchDirty returns all dirty memory to the host.
-func (f *File) punchDirty() {
+// emptyDirty returns all dirty memory, to be reclaimed: in order, neighbours
+// joined. The caller holds f.mu.
+func (f *File) emptyDirty() []Range {
+	var all []Range
 	for c, l := range f.dirty {
-		for _, r := range l {
-			f.punch(r)
-		}
+		all = append(all, l...)
 		f.dirty[c] = nil
 	}
 	f.dirtyLen = 0
+	slices.SortFunc(all, func(a, b Range) int { return cmp.Compare(a.Start, b.Start) })
+	n := 0
+	for _, r := range all {
+		if n > 0 && all[n-1].End == r.Start {
+			all[n-1].End = r.End
+			continue
+		}
+		all[n] = r
+		n++
+	}
+	return all[:n]
 }
+
+// reclaim gives memory that nobody refers to back to the host. It takes time,
+// so that f.mu is not held.
+func (f *File) reclaim(rs []Range) {
+	for _, r := range rs {
+		f.Zero(r)
+		f.mu.Lock()
+		f.clean.add(r)
+		f.mu.Unlock()
+	}
+}
+
+// Zero makes r zeros, and gives its memory back to the host, for everybody who
+// has it mapped. The caller has a reference on it.
+func (f *File) Zero(r Range) {
+	// It cannot fail but for memory, and then only costs memory.
+	if err := hostcall.PunchHole(f.fd, int64(r.Start), int64(r.Length())); err != nil {
+		clear(f.Bytes(r))
+	}
+}
+
+// Populate makes the host find memory for r. The caller has a reference on it.
+func (f *File) Populate(r Range) {
+	b := f.Bytes(r)
+	if hostcall.PopulateRead(b) != unix.EINVAL {
+		return
+	}
+	for i := 0; i < len(b); i += pageSize {
+		touch(&b[i])
+	}
+}
+
+// touch reads a byte.
+//
+//go:noinline
+func touch(p *byte) byte { return *p }
 
 // Trim returns memory that is kept for reuse to the host.
 func (f *File) Trim() {
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.punchDirty()
+	gone := f.emptyDirty()
+	f.mu.Unlock()
+	f.reclaim(gone)
 }
 
 // Shared splits r's head by whether it is shared: it returns how many bytes

@@ -1,7 +1,5 @@
 package memfile
 
-import "gvisor.dev/gvisor/pkg/hostarch"
-
 // Pager supplies the memory behind a file mapping. Files that can be mapped
 // (tmpfs files, cached host files, shared anonymous memory) implement it on
 // their inode: two mappings of one Pager at one offset are the same memory.
@@ -16,16 +14,19 @@ type Pager interface {
 	// page (the guest gets SIGBUS). unix.EIO and unix.ENOMEM likewise.
 	Page(off, max uint64, write bool) (Range, error)
 
-	// AddMapping and RemoveMapping announce that m maps [off, off+length) of
-	// the file at addr, so that truncation can take pages back.
-	AddMapping(m Invalidator, addr hostarch.Addr, length, off uint64, writable bool) error
-	RemoveMapping(m Invalidator, addr hostarch.Addr, length, off uint64, writable bool)
+	// AddMapping and RemoveMapping announce that m maps length bytes of the
+	// file more or less, so that truncation can take pages back. writable says
+	// whether m may ever store through them. Mappings are split and joined
+	// without a word: only the sums agree.
+	AddMapping(m Invalidator, length uint64, writable bool) error
+	RemoveMapping(m Invalidator, length uint64, writable bool)
 }
 
 // Invalidator is an address space as a Pager sees it.
 type Invalidator interface {
-	// Invalidate takes back what [addr, addr+length) maps, so that the next
-	// access asks the Pager again. Private copies are dropped too when
-	// private is set (truncation), and kept otherwise.
-	Invalidate(addr hostarch.Addr, length uint64, private bool)
+	// Invalidate takes back what it maps of [off, off+length) of p, so that the
+	// next access asks p again. Private copies are dropped too when private is
+	// set (truncation), and kept otherwise. p calls it without a lock that it
+	// takes in its methods.
+	Invalidate(p Pager, off, length uint64, private bool)
 }

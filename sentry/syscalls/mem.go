@@ -109,16 +109,28 @@ func sysMunmap(t *task.Task, a *task.Args) (uint64, error) {
 	return 0, t.Memory().Space.Munmap(a.Addr(0), a[1])
 }
 
-// sysMprotect is mprotect(2). PROT_GROWSDOWN and PROT_GROWSUP are refused.
+// sysMprotect is mprotect(2).
 func sysMprotect(t *task.Task, a *task.Args) (uint64, error) {
-	if a[2]&^(unix.PROT_READ|unix.PROT_WRITE|unix.PROT_EXEC|protSem) != 0 {
+	prot := a[2] &^ (protGrowsDown | protGrowsUp)
+	grows := a[2] & (protGrowsDown | protGrowsUp)
+	if grows == protGrowsDown|protGrowsUp || a[0]&pageOffset != 0 {
 		return 0, unix.EINVAL
 	}
-	return 0, t.Memory().Space.Mprotect(a.Addr(0), a[1], access(a[2]))
+	if a[1] == 0 {
+		return 0, nil
+	}
+	// No mapping of x86 grows up.
+	if prot&^(unix.PROT_READ|unix.PROT_WRITE|unix.PROT_EXEC|protSem) != 0 || grows == protGrowsUp {
+		return 0, unix.EINVAL
+	}
+	return 0, t.Memory().Space.Mprotect(a.Addr(0), a[1], access(prot), grows == protGrowsDown)
 }
 
-// protSem is PROT_SEM, which Linux accepts and ignores on x86.
-const protSem = 8
+const (
+	protSem       = 8 // PROT_SEM, which Linux accepts and ignores on x86
+	protGrowsDown = 1 << 24
+	protGrowsUp   = 1 << 25
+)
 
 func sysMremap(t *task.Task, a *task.Args) (uint64, error) {
 	addr, err := t.Memory().Space.Mremap(a.Addr(0), a[1], a[2], int(a.Int(3)), a.Addr(4))
@@ -138,25 +150,35 @@ func sysBrk(t *task.Task, a *task.Args) (uint64, error) {
 	return uint64(t.Memory().Space.Brk(a.Addr(0))), nil
 }
 
+// sysRemapFilePages is remap_file_pages(2), as Linux emulates it.
+func sysRemapFilePages(t *task.Task, a *task.Args) (uint64, error) {
+	if a[2] != 0 { // prot
+		return 0, unix.EINVAL
+	}
+	return 0, t.Memory().Space.RemapFilePages(a.Addr(0), a[1], a[3])
+}
+
 // sysMincore is mincore(2).
 func sysMincore(t *task.Task, a *task.Args) (uint64, error) {
-	addr, length := a.Addr(0), a[1]
+	addr, length, to := a.Addr(0), a[1], a.Addr(2)
 	if addr&pageOffset != 0 {
 		return 0, unix.EINVAL
 	}
-	const chunk = 1 << 16 // pages at a time
+	if length > 1<<47 || uint64(addr) > 1<<47-length {
+		return 0, unix.ENOMEM
+	}
+	var buf [hostarch.PageSize]byte // pages at a time, as many as Linux takes
 	for pages := (length + pageOffset) / hostarch.PageSize; pages > 0; {
-		n := min(pages, chunk)
-		vec, err := t.Memory().Space.Mincore(addr, n*hostarch.PageSize)
-		if err != nil {
+		vec := buf[:min(pages, uint64(len(buf)))]
+		if err := t.Memory().Space.Mincore(addr, vec); err != nil {
 			return 0, err
 		}
-		out := a.Addr(2) + hostarch.Addr((uint64(addr)-a[0])/hostarch.PageSize)
-		if _, err := t.Memory().Space.CopyOut(out, vec); err != nil {
+		if _, err := t.Memory().Space.CopyOut(to, vec); err != nil {
 			return 0, err
 		}
-		addr += hostarch.Addr(n * hostarch.PageSize)
-		pages -= n
+		addr += hostarch.Addr(len(vec) * hostarch.PageSize)
+		to += hostarch.Addr(len(vec))
+		pages -= uint64(len(vec))
 	}
 	return 0, nil
 }

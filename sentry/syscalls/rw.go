@@ -115,8 +115,8 @@ func (x *transfer) step(t *task.Task) (int64, error) {
 		return x.call(t, nil)
 	}
 	vec, want := head(x.vec, pinChunk)
-	var pin mm.Pinned
-	if err := t.Memory().Space.PinVec(&pin, vec, !x.write); err != nil {
+	pin, err := t.Memory().Space.PinVec(vec, !x.write)
+	if err != nil {
 		return 0, err
 	}
 	defer pin.Unpin()

@@ -232,7 +232,7 @@ var table = [...]task.Syscall{
 	213: {"epoll_create", sysEpollCreate, task.Full, ""},
 	214: {"epoll_ctl_old", nil, task.Absent, ""},
 	215: {"epoll_wait_old", nil, task.Absent, ""},
-	216: {"remap_file_pages", nil, task.Absent, ""},
+	216: {"remap_file_pages", sysRemapFilePages, task.Full, ""},
 	217: {"getdents64", sysGetdents64, task.Full, ""},
 	218: {"set_tid_address", sysSetTidAddress, task.Full, ""},
 	219: {"restart_syscall", sysRestartSyscall, task.Full, ""},

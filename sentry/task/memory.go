@@ -34,6 +34,8 @@ func (k *Kernel) newMemory(limits *procmgr.LimitSet) (*Memory, error) {
 		Min:    k.Platform.MinAddress(),
 		Max:    k.Platform.MaxAddress(),
 		Limits: limits,
+
+		MaxReserve: k.TotalMemory,
 	})}
 	m.refs.Store(1)
 	return m, nil
@@ -72,22 +74,18 @@ func (t *Task) cloneMemory(flags uint64, limits *procmgr.LimitSet) (*Memory, err
 	if err != nil {
 		return nil, unix.ENOMEM
 	}
-	space, err := t.mem.Space.Fork(guest, hostarch.Addr(t.ctx.Registers().Rsp), limits)
+	o := mm.ForkOptions{Mapper: guest, Limits: limits, Hint: hostarch.Addr(t.ctx.Registers().Rsp)}
+	if t.mem.Guest.Contexts() > 1 {
+		o.Flush = func() error { return t.ctx.Flush(t.mem.Guest) }
+	}
+	space, err := t.mem.Space.Fork(o)
 	if err != nil {
-		return nil, err
+		return nil, unix.ENOMEM
 	}
 	m := &Memory{Space: space, Guest: guest, Program: t.mem.Program}
 	m.refs.Store(1)
 	m.membarrier.Store(t.mem.membarrier.Load())
 	m.Program.Exe.IncRef()
-	// What the fork made read-only must be so for the parent's other threads
-	// before the child looks at it.
-	if t.mem.Guest.Contexts() > 1 {
-		if err := t.ctx.Flush(t.mem.Guest); err != nil {
-			m.DecRef()
-			return nil, unix.ENOMEM
-		}
-	}
 	return m, nil
 }
 

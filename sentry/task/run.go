@@ -174,7 +174,7 @@ func (t *Task) NoResult() { t.noResult = true }
 
 // pageFault resolves a fault or turns it into a signal.
 func (t *Task) pageFault(ex *platform.Exit) {
-	err := t.mem.Space.Fault(ex.Addr, ex.Access)
+	err := t.mem.Space.Fault(ex.Addr, ex.Access, &t.faults)
 	if err == nil {
 		return
 	}

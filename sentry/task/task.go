@@ -7,6 +7,7 @@ import (
 	"gvisor.dev/gvisor/pkg/hostarch"
 	"gvisor.dev/gvisor/pkg/waiter"
 
+	"runsc-lite/mm"
 	"runsc-lite/platform"
 	"runsc-lite/procmgr"
 	"runsc-lite/sentry/fdtable"
@@ -54,6 +55,7 @@ type Task struct {
 
 	sigStack SigStack
 	fault    faultInfo
+	faults   mm.FaultState
 
 	clearTID    hostarch.Addr // set_tid_address(2)
 	timerSlack  uint64        // nanoseconds

@@ -8,7 +8,6 @@ import (
 	"sort"
 	"sync"
 
-	"gvisor.dev/gvisor/pkg/hostarch"
 	"runsc-lite/mm/memfile"
 )
 
@@ -137,73 +136,32 @@ func (m *Map) Empty() bool { return len(m.segs) == 0 }
 // Pager.Page takes).
 type Mappings struct {
 	mu       sync.Mutex
-	m        map[mapping]int
-	writable int
-}
-
-type mapping struct {
-	space    memfile.Invalidator
-	addr     hostarch.Addr
-	length   uint64
-	off      uint64
-	writable bool
+	mapped   map[memfile.Invalidator]uint64 // how many bytes
+	writable uint64                         // bytes of all of them
 }
 
 // Add is memfile.Pager's AddMapping.
-func (l *Mappings) Add(space memfile.Invalidator, addr hostarch.Addr, length, off uint64, writable bool) {
+func (l *Mappings) Add(space memfile.Invalidator, length uint64, writable bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.m == nil {
-		l.m = make(map[mapping]int)
+	if l.mapped == nil {
+		l.mapped = make(map[memfile.Invalidator]uint64)
 	}
-	l.m[mapping{space, addr, length, off, writable}]++
+	l.mapped[space] += length
 	if writable {
-		l.writable++
+		l.writable += length
 	}
 }
 
-// Remove is memfile.Pager's RemoveMapping. The range may be a part of one that
-// was added, or span several.
-func (l *Mappings) Remove(space memfile.Invalidator, addr hostarch.Addr, length, off uint64, writable bool) {
+// Remove is memfile.Pager's RemoveMapping.
+func (l *Mappings) Remove(space memfile.Invalidator, length uint64, writable bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	key := mapping{space, addr, length, off, writable}
-	if n := l.m[key]; n > 0 {
-		l.drop(key)
-		return
+	if l.mapped[space] -= length; l.mapped[space] == 0 {
+		delete(l.mapped, space)
 	}
-	// A part: what is left of the mappings around it stays. (Those of one
-	// space do not overlap.)
-	end := addr + hostarch.Addr(length)
-	for k := range l.m {
-		kend := k.addr + hostarch.Addr(k.length)
-		if k.space != space || k.writable != writable || kend <= addr || k.addr >= end ||
-			uint64(k.addr)-k.off != uint64(addr)-off {
-			continue
-		}
-		l.drop(k)
-		if k.addr < addr {
-			l.keep(mapping{space, k.addr, uint64(addr - k.addr), k.off, writable})
-		}
-		if kend > end {
-			l.keep(mapping{space, end, uint64(kend - end), k.off + uint64(end-k.addr), writable})
-		}
-	}
-}
-
-func (l *Mappings) keep(k mapping) {
-	l.m[k]++
-	if k.writable {
-		l.writable++
-	}
-}
-
-func (l *Mappings) drop(k mapping) {
-	if l.m[k]--; l.m[k] <= 0 {
-		delete(l.m, k)
-	}
-	if k.writable {
-		l.writable--
+	if writable {
+		l.writable -= length
 	}
 }
 
@@ -214,22 +172,29 @@ func (l *Mappings) Writable() bool {
 	return l.writable > 0
 }
 
-// Invalidate takes [start, end) of the file back from all who map it.
-func (l *Mappings) Invalidate(start, end uint64, private bool) {
-	l.mu.Lock()
-	if len(l.m) == 0 {
-		l.mu.Unlock()
-		return
-	}
-	hit := make([]mapping, 0, len(l.m))
-	for k := range l.m {
-		if k.off < end && k.off+k.length > start {
-			hit = append(hit, k)
+// Invalidate takes [start, end) of the file p back from all who map it.
+func (l *Mappings) Invalidate(p memfile.Pager, start, end uint64, private bool) {
+	var done map[memfile.Invalidator]bool
+	for {
+		var next []memfile.Invalidator
+		l.mu.Lock()
+		for s := range l.mapped {
+			if !done[s] {
+				next = append(next, s)
+			}
 		}
-	}
-	l.mu.Unlock()
-	for _, k := range hit {
-		lo, hi := max(start, k.off), min(end, k.off+k.length)
-		k.space.Invalidate(k.addr+hostarch.Addr(lo-k.off), hi-lo, private)
+		l.mu.Unlock()
+		if len(next) == 0 {
+			return
+		}
+		if done == nil {
+			done = make(map[memfile.Invalidator]bool)
+		}
+		for _, s := range next {
+			s.Invalidate(p, start, end-start, private)
+			done[s] = true
+		}
+		// A space that was forked meanwhile may have got pages that its parent
+		// had still.
 	}
 }

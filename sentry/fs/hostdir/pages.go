@@ -6,7 +6,6 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
-	"gvisor.dev/gvisor/pkg/hostarch"
 	"runsc-lite/hostcall"
 	"runsc-lite/mm/memfile"
 	"runsc-lite/sentry/fs/extent"
@@ -221,12 +220,12 @@ func (f *cachedFile) Page(off, length uint64, write bool) (memfile.Range, error)
 
 // AddMapping implements memfile.Pager. Nothing ever has to be taken back from
 // those who map the file: it does not change.
-func (f *cachedFile) AddMapping(memfile.Invalidator, hostarch.Addr, uint64, uint64, bool) error {
+func (f *cachedFile) AddMapping(memfile.Invalidator, uint64, bool) error {
 	return nil
 }
 
 // RemoveMapping implements memfile.Pager.
-func (f *cachedFile) RemoveMapping(memfile.Invalidator, hostarch.Addr, uint64, uint64, bool) {}
+func (f *cachedFile) RemoveMapping(memfile.Invalidator, uint64, bool) {}
 
 // readAt copies what is cached, and small files through the cache; the rest of
 // large ones goes straight from the host to where it is wanted.

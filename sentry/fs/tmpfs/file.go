@@ -4,7 +4,6 @@ import (
 	"math"
 
 	"golang.org/x/sys/unix"
-	"gvisor.dev/gvisor/pkg/hostarch"
 	"runsc-lite/mm/memfile"
 	"runsc-lite/sentry/fs/extent"
 	"runsc-lite/sentry/vfs"
@@ -155,7 +154,7 @@ func (f *file) SetStat(s vfs.SetStat) error {
 	}
 	f.mu.Unlock()
 	if s.Size < old {
-		f.maps.Invalidate(start, math.MaxUint64&^(pageSize-1), true)
+		f.maps.Invalidate(f, start, math.MaxUint64&^(pageSize-1), true)
 		f.free(out)
 	}
 	return nil
@@ -234,11 +233,14 @@ func (f *file) punch(off, end uint64) error {
 	f.mtime = f.ctime
 	f.mu.Unlock()
 	if first < last {
-		f.maps.Invalidate(first, last, false)
+		f.maps.Invalidate(f, first, last, false)
 		f.free(out)
 	}
 	return nil
 }
+
+// Punch implements mm.Puncher, for madvise(MADV_REMOVE).
+func (f *file) Punch(off, length uint64) error { return f.punch(off, off+length) }
 
 // Page implements memfile.Pager.
 func (f *file) Page(off, length uint64, write bool) (memfile.Range, error) {
@@ -284,17 +286,17 @@ func (f *file) pageLocked(off, length uint64) (memfile.Range, bool) {
 }
 
 // AddMapping implements memfile.Pager. EPERM: a seal forbids it.
-func (f *file) AddMapping(m memfile.Invalidator, addr hostarch.Addr, length, off uint64, writable bool) error {
+func (f *file) AddMapping(m memfile.Invalidator, length uint64, writable bool) error {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
 	if writable && f.seals&(unix.F_SEAL_WRITE|unix.F_SEAL_FUTURE_WRITE) != 0 {
 		return unix.EPERM
 	}
-	f.maps.Add(m, addr, length, off, writable)
+	f.maps.Add(m, length, writable)
 	return nil
 }
 
 // RemoveMapping implements memfile.Pager.
-func (f *file) RemoveMapping(m memfile.Invalidator, addr hostarch.Addr, length, off uint64, writable bool) {
-	f.maps.Remove(m, addr, length, off, writable)
+func (f *file) RemoveMapping(m memfile.Invalidator, length uint64, writable bool) {
+	f.maps.Remove(m, length, writable)
 }
