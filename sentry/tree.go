@@ -7,6 +7,7 @@ import (
 
 	"runsc-lite/mm/memfile"
 	"runsc-lite/procmgr"
+	"runsc-lite/sentry/fs/dev"
 	"runsc-lite/sentry/fs/hostdir"
 	"runsc-lite/sentry/fs/overlay"
 	"runsc-lite/sentry/fs/pipe"
@@ -37,9 +38,27 @@ func (s *Sandbox) newTree(spec *Spec, procs *procmgr.Table, pipes *pipe.Pool) (*
 	if err != nil {
 		return nil, fmt.Errorf("laying a writable layer over %s: %w", spec.Root, err)
 	}
-	return vfs.NewNamespace(vfs.Config{
-		NewFIFO: pipes.FIFO,
+	devices, err := dev.New(dev.Config{Memory: mem, Dev: devDev, ShmDev: devShm})
+	if err != nil {
+		return nil, fmt.Errorf("making /dev: %w", err)
+	}
+	ns, err := vfs.NewNamespace(vfs.Config{
+		NewFIFO:    pipes.FIFO,
+		OpenDevice: devices.Open,
 	}, root, vfs.MountOptions{Source: "overlay"})
+	if err != nil {
+		return nil, err
+	}
+	where := vfs.NewFSContext(ns)
+	defer where.Release()
+	who := caller(where, procmgr.RootCredentials())
+	if err := who.Mkdir(nil, "/dev", 0o755); err != nil && err != unix.EEXIST {
+		return nil, fmt.Errorf("making /dev: %w", err)
+	}
+	if err := devices.Mount(who, "/dev"); err != nil {
+		return nil, fmt.Errorf("mounting /dev: %w", err)
+	}
+	return ns, nil
 }
 
 // fileMemory is the memory file as file systems use it.
