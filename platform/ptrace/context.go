@@ -1,10 +1,10 @@
 package ptrace
 
 import (
+	"fmt"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
-	"gvisor.dev/gvisor/pkg/hostarch"
 
 	"runsc-lite/platform"
 )
@@ -27,12 +27,14 @@ type context struct {
 	cur    *space // the space that the context belongs to
 	stub   *stub  // and its stub, when tid is not 0
 	tid    int    // the tracee; 0: none
+	gone   bool   // the guest side is lost
 
 	regs   platform.Registers // the guest's
 	shadow platform.Registers // what the tracee has
 	lost   bool               // the tracee has something else
 	fp     []byte             // floating-point state to be set; nil: leave
 	step   bool
+	fetch  uint64 // address of the last Exit, if that was a fetch fault
 
 	state atomic.Int32
 	kickT atomic.Int64 // tgid<<32 | tid, for Interrupt
@@ -49,13 +51,11 @@ func (c *context) SetSingleStep(on bool) { c.step = on }
 // Interrupt implements platform.Context.
 func (c *context) Interrupt() {
 	for {
-		switch s := c.state.Load(); s {
-		case kicked:
+		s := c.state.Load()
+		if s == kicked {
 			return
-		default:
-			if !c.state.CompareAndSwap(s, kicked) {
-				continue
-			}
+		}
+		if c.state.CompareAndSwap(s, kicked) {
 			if s == running {
 				t := c.kickT.Load()
 				tgkill(int(t>>32), int(t&0xffffffff), kick)
@@ -65,63 +65,58 @@ func (c *context) Interrupt() {
 	}
 }
 
+// fail ends the stub: what happened to the tracee leaves the guest's memory or
+// registers unknown. It returns err.
+func (c *context) fail(err error) error {
+	c.gone = true
+	c.w.broken = true
+	if s := c.cur; s != nil {
+		s.mu.Lock()
+		s.breakLocked()
+		s.mu.Unlock()
+	}
+	return err
+}
+
 // bind gives the context a tracee in s.
 func (c *context) bind(s *space) error {
+	if c.gone {
+		return errGone
+	}
 	if c.cur != s {
+		if err := c.carryFP(); err != nil {
+			return c.fail(err)
+		}
 		c.unbind()
-		c.cur = s
 		s.contexts.Add(1)
+		c.cur = s
 	}
 	if c.tid != 0 {
 		return nil
 	}
-	fp := c.fp
-	if fp == nil {
-		fp = c.w.p.zygote.fpu
+	st, tid, err := s.thread(c)
+	if err != nil {
+		c.gone, c.w.broken = true, true
+		return err
 	}
-	tid := c.newTID
-	c.newTID = 0
-	if tid != 0 {
-		if err := c.w.seize(tid); err != nil {
-			return err
-		}
-		s.mu.Lock()
-		c.stub = s.stub
-		s.mu.Unlock()
-	} else {
-		s.mu.Lock()
-		if s.stub != nil {
-			// Nobody made room for this thread: a waiting one must be there.
-			n := len(s.stub.waiting)
-			if n == 0 {
-				s.mu.Unlock()
-				return unix.EAGAIN
-			}
-			tid = s.stub.waiting[n-1]
-			s.stub.waiting = s.stub.waiting[:n-1]
-			c.stub = s.stub
-			s.mu.Unlock()
-			if err := c.w.seize(tid); err != nil {
-				return err
-			}
-		} else {
-			s.mu.Unlock()
-			st, err := c.w.newStub()
-			if err != nil {
-				return err
-			}
-			s.mu.Lock()
-			s.stub = st
-			if st.dirty {
-				s.pending.Store(true)
-			}
-			s.mu.Unlock()
-			c.stub, tid = st, st.pid
-		}
-	}
-	c.tid = tid
-	c.kickT.Store(int64(c.stub.pid)<<32 | int64(tid))
+	c.stub, c.tid = st, tid
+	c.kickT.Store(int64(st.pid)<<32 | int64(tid))
 	c.lost = true
+	if c.fp == nil {
+		c.fp = c.w.p.zygote.fpu
+	}
+	return nil
+}
+
+// carryFP takes floating-point state along from a tracee that is to be left.
+func (c *context) carryFP() error {
+	if c.tid == 0 || c.fp != nil {
+		return nil
+	}
+	fp, err := c.FPState()
+	if err != nil {
+		return err
+	}
 	c.fp = fp
 	return nil
 }
@@ -133,51 +128,53 @@ func (c *context) unbind() {
 	if s == nil {
 		return
 	}
-	c.cur = nil
-	defer s.contexts.Add(-1)
-	if c.tid == 0 {
-		return
-	}
-	tid, st := c.tid, c.stub
-	c.tid, c.stub = 0, nil
-	if c.fp == nil {
-		// To be carried over to the next tracee.
-		fp := make([]byte, len(c.w.p.zygote.fpu))
-		if n, e := getXState(tid, fp); e == 0 {
-			c.fp = fp[:n]
-		}
-	}
+	st, tid, newTID := c.stub, c.tid, c.newTID
+	c.cur, c.stub, c.tid, c.newTID = nil, nil, 0, 0
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch {
-	case s.contexts.Load() > 1 || !s.gone:
-		// Others are there: the host thread waits for the next one.
-		r := platform.Registers{Rip: entryWait, Cs: userCS, Ss: userSS, Eflags: 0x202, Orig_rax: ^uint64(0)}
-		if setRegs(tid, &r) == 0 && request(unix.PTRACE_DETACH, tid, 0, 0) == 0 {
-			st.waiting = append(st.waiting, tid)
+	last := s.contexts.Add(-1) == 0 && s.gone
+	if newTID != 0 && !last {
+		s.stub.waiting = append(s.stub.waiting, newTID)
+	}
+	if tid != 0 {
+		switch {
+		case s.broken:
+			c.w.broken = true
+		case !last:
+			if c.w.park(tid) {
+				st.waiting = append(st.waiting, tid)
+			} else {
+				c.w.broken = true
+				s.breakLocked()
+			}
+			return
+		case st.threads == 1 && c.w.spare == nil:
+			st.dirty = true
+			s.stub = nil
+			c.w.spare = st
+			return
+		case c.w.request(unix.PTRACE_DETACH, tid, uintptr(unix.SIGKILL)) != 0:
+			c.w.broken = true
 		}
-	case st.threads == 1 && c.w.spare == nil:
-		s.stub = nil
-		st.dirty = true
-		c.w.spare = st
-	default:
-		s.stub = nil
-		if tid != st.pid {
-			request(unix.PTRACE_DETACH, tid, 0, uintptr(unix.SIGKILL))
-		}
-		st.kill()
+	}
+	if last {
+		s.endStubLocked()
 	}
 }
 
-// leave ends the context.
-func (c *context) leave() {
-	c.unbind()
+// park lets a tracee wait, untraced, for another context.
+func (w *worker) park(tid int) bool {
+	r := platform.Registers{
+		Rip: entryWait, R12: uint64(w.p.zygote.pid),
+		Cs: userCS, Ss: userSS, Eflags: 0x202, Orig_rax: ^uint64(0),
+	}
+	return w.setRegs(tid, &r) == 0 && w.request(unix.PTRACE_DETACH, tid, 0) == 0
 }
 
 // Flush implements platform.Context.
 func (c *context) Flush(as platform.AddressSpace) error {
 	s := as.(*space)
-	if c.tid == 0 || c.cur != s {
+	if c.tid == 0 || c.cur != s || c.gone {
 		if err := c.bind(s); err != nil {
 			return err
 		}
@@ -186,25 +183,28 @@ func (c *context) Flush(as platform.AddressSpace) error {
 		return nil
 	}
 	c.lost = true
-	return s.flush(c.tid)
+	if err := s.flush(c); err != nil {
+		return c.fail(err)
+	}
+	return nil
 }
 
 // Run implements platform.Context.
 func (c *context) Run(as platform.AddressSpace) (platform.Exit, error) {
 	s := as.(*space)
-	if c.cur != s || c.tid == 0 {
+	if c.cur != s || c.tid == 0 || c.gone {
 		if err := c.bind(s); err != nil {
 			return platform.Exit{}, err
 		}
 	}
 	if s.pending.Load() {
 		c.lost = true
-		if err := s.flush(c.tid); err != nil {
-			return platform.Exit{}, err
+		if err := s.flush(c); err != nil {
+			return platform.Exit{}, c.fail(err)
 		}
 	}
 	if err := c.load(); err != nil {
-		return platform.Exit{}, err
+		return platform.Exit{}, c.fail(err)
 	}
 	if !c.state.CompareAndSwap(stopped, running) {
 		c.state.Store(stopped)
@@ -215,32 +215,35 @@ func (c *context) Run(as platform.AddressSpace) (platform.Exit, error) {
 		req = ptSysemuSinglestep
 	}
 	c.runs.Add(1)
-	e := request(req, c.tid, 0, 0)
-	if e != 0 {
-		return platform.Exit{}, lostError(e)
+	var ws unix.WaitStatus
+	e := c.w.request(req, c.tid, 0)
+	if e == 0 {
+		ws, e = c.w.wait(c.tid)
 	}
-	ws, e := wait(c.tid)
 	c.runs.Add(1)
 	c.state.Store(stopped)
 	if e != 0 {
-		return platform.Exit{}, lostError(e)
+		return platform.Exit{}, c.fail(lostError(e))
 	}
 	if !ws.Stopped() {
-		c.tid = 0
-		return platform.Exit{}, errGone
+		return platform.Exit{}, c.fail(errGone)
 	}
-	if e := getRegs(c.tid, &c.shadow); e != 0 {
-		return platform.Exit{}, lostError(e)
+	if e := c.w.getRegs(c.tid, &c.shadow); e != 0 {
+		return platform.Exit{}, c.fail(lostError(e))
 	}
 	c.regs = c.shadow
-	return c.decode(ws)
+	x, err := c.decode(ws)
+	if err != nil {
+		return x, c.fail(err)
+	}
+	return x, nil
 }
 
 // load brings the tracee's registers up to date.
 func (c *context) load() error {
 	if c.fp != nil {
-		if e := setXState(c.tid, c.fp); e != 0 {
-			return lostError(e)
+		if e := c.w.setXState(c.tid, c.fp); e != 0 {
+			return fmt.Errorf("setting floating-point state: %w", lostError(e))
 		}
 		c.fp = nil
 	}
@@ -250,15 +253,15 @@ func (c *context) load() error {
 		}
 		rax := c.regs.Rax
 		c.shadow.Rax = rax
-		if c.regs == c.shadow {
-			if e := pokeRax(c.tid, rax); e != 0 {
+		if c.regs == c.shadow && !restarts(rax) {
+			if e := c.w.pokeRax(c.tid, rax); e != 0 {
 				return lostError(e)
 			}
 			return nil
 		}
 	}
 	c.sanitise()
-	if e := setRegs(c.tid, &c.regs); e != 0 {
+	if e := c.w.setRegs(c.tid, &c.regs); e != 0 {
 		return lostError(e)
 	}
 	c.shadow = c.regs
@@ -266,102 +269,36 @@ func (c *context) load() error {
 	return nil
 }
 
+// restarts says whether the host, on delivering a signal, would take a result
+// for its own request to restart the system call (ERESTARTSYS and so on).
+func restarts(rax uint64) bool {
+	e := failure(rax)
+	return e >= 512 && e <= 516
+}
+
 // sanitise makes the registers such that the host takes them, whatever the
 // guest asked for.
 func (c *context) sanitise() {
-	const settable = 1 | 1<<2 | 1<<4 | 1<<6 | 1<<7 | 1<<8 | 1<<10 | 1<<11 | 1<<16 | 1<<18 | 1<<21
+	const (
+		settable    = 1 | 1<<2 | 1<<4 | 1<<6 | 1<<7 | 1<<8 | 1<<10 | 1<<11 | 1<<16 | 1<<18 | 1<<21
+		taskSizeMax = 1<<47 - 4096
+	)
 	r := &c.regs
-	r.Cs, r.Ss = userCS, userSS
-	r.Ds, r.Es, r.Fs, r.Gs = 0, 0, 0, 0
+	if r.Cs != compatCS {
+		r.Cs = userCS
+	}
+	r.Ss = userSS
+	for _, sel := range []*uint64{&r.Ds, &r.Es, &r.Fs, &r.Gs} {
+		if *sel != userSS {
+			*sel = 0
+		}
+	}
 	r.Eflags = r.Eflags&settable | 1<<1 | 1<<9
 	r.Orig_rax = ^uint64(0)
-	if r.Fs_base >= stubBase {
+	if r.Fs_base >= taskSizeMax {
 		r.Fs_base = 0
 	}
-	if r.Gs_base >= stubBase {
+	if r.Gs_base >= taskSizeMax {
 		r.Gs_base = 0
 	}
-}
-
-// decode says what a stop means.
-func (c *context) decode(ws unix.WaitStatus) (platform.Exit, error) {
-	sig := unix.Signal(ws >> 8 & 0xff)
-	if ws>>16 != 0 {
-		return platform.Exit{Kind: platform.ExitInterrupted}, nil
-	}
-	switch sig {
-	case unix.SIGTRAP | 0x80:
-		// SYSCALL leaves the return address in RCX; INT 0x80 does not, and a
-		// Linux without 32-bit support answers it with a protection fault.
-		if c.regs.Rcx != c.regs.Rip {
-			c.regs.Rip -= 2
-			c.regs.Rax = c.regs.Orig_rax
-			return platform.Exit{Kind: platform.ExitSignal, Signo: int32(unix.SIGSEGV), Code: siKernel}, nil
-		}
-		return platform.Exit{Kind: platform.ExitSyscall}, nil
-	case unix.SIGSEGV, unix.SIGBUS, unix.SIGILL, unix.SIGFPE, unix.SIGTRAP, unix.SIGSYS:
-	default:
-		return platform.Exit{Kind: platform.ExitInterrupted}, nil
-	}
-	var si sigInfo
-	if e := getSigInfo(c.tid, &si); e != 0 {
-		return platform.Exit{}, lostError(e)
-	}
-	if si.code <= 0 {
-		// Somebody's kill(2): not the guest's business.
-		return platform.Exit{Kind: platform.ExitInterrupted}, nil
-	}
-	x := platform.Exit{Kind: platform.ExitSignal, Signo: si.signo, Code: si.code, Addr: hostarch.Addr(si.addr)}
-	switch {
-	case sig == unix.SIGSYS:
-		x.Signo, x.Code = int32(unix.SIGSEGV), siKernel
-	case (sig == unix.SIGSEGV || sig == unix.SIGBUS) && si.code != siKernel:
-		x.Kind = platform.ExitFault
-		if si.addr == c.regs.Rip {
-			x.Access = hostarch.Execute
-		}
-	case si.code == siKernel:
-		x.Addr = 0
-	}
-	return x, nil
-}
-
-const siKernel = 0x80
-
-// FPState implements platform.Context.
-func (c *context) FPState() ([]byte, error) {
-	buf := make([]byte, len(c.w.p.zygote.fpu))
-	if c.tid == 0 || c.fp != nil {
-		src := c.fp
-		if src == nil {
-			src = c.w.p.zygote.fpu
-		}
-		copy(buf, src)
-		return buf, nil
-	}
-	n, e := getXState(c.tid, buf)
-	if e != 0 {
-		return nil, lostError(e)
-	}
-	return buf[:n], nil
-}
-
-// SetFPState implements platform.Context.
-func (c *context) SetFPState(xsave []byte) error {
-	if xsave == nil {
-		c.fp = c.w.p.zygote.fpu
-		return nil
-	}
-	if len(xsave) != len(c.w.p.zygote.fpu) {
-		return unix.EINVAL
-	}
-	if c.tid == 0 {
-		c.fp = xsave
-		return nil
-	}
-	if e := setXState(c.tid, xsave); e != 0 {
-		return unix.EINVAL
-	}
-	c.fp = nil
-	return nil
 }

@@ -2,84 +2,10 @@ package ptrace
 
 import (
 	"fmt"
-	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
-
-	"runsc-lite/platform"
 )
-
-// ptrace requests that x/sys/unix has no wrapper for.
-const (
-	ptSysemu           = 31
-	ptSysemuSinglestep = 32
-	ntX86XState        = 0x202
-	offsetRax          = 10 * 8 // in struct user_regs_struct
-)
-
-// request makes a ptrace call that does not wait.
-func request(req, tid int, addr, data uintptr) unix.Errno {
-	_, _, e := unix.RawSyscall6(unix.SYS_PTRACE, uintptr(req), uintptr(tid), addr, data, 0, 0)
-	return e
-}
-
-func getRegs(tid int, r *platform.Registers) unix.Errno {
-	return request(unix.PTRACE_GETREGS, tid, 0, uintptr(unsafe.Pointer(r)))
-}
-
-func setRegs(tid int, r *platform.Registers) unix.Errno {
-	return request(unix.PTRACE_SETREGS, tid, 0, uintptr(unsafe.Pointer(r)))
-}
-
-func pokeRax(tid int, v uint64) unix.Errno {
-	return request(unix.PTRACE_POKEUSR, tid, offsetRax, uintptr(v))
-}
-
-// sigInfo is the head of siginfo_t for faults.
-type sigInfo struct {
-	signo, errno, code, _ int32
-	addr                  uint64
-	_                     [104]byte
-}
-
-func getSigInfo(tid int, si *sigInfo) unix.Errno {
-	return request(unix.PTRACE_GETSIGINFO, tid, 0, uintptr(unsafe.Pointer(si)))
-}
-
-func getXState(tid int, buf []byte) (int, unix.Errno) {
-	iov := unix.Iovec{Base: &buf[0], Len: uint64(len(buf))}
-	e := request(unix.PTRACE_GETREGSET, tid, ntX86XState, uintptr(unsafe.Pointer(&iov)))
-	return int(iov.Len), e
-}
-
-func setXState(tid int, buf []byte) unix.Errno {
-	iov := unix.Iovec{Base: &buf[0], Len: uint64(len(buf))}
-	return request(unix.PTRACE_SETREGSET, tid, ntX86XState, uintptr(unsafe.Pointer(&iov)))
-}
-
-// wait waits for a change of tid, a tracee of the calling thread. It lets the
-// Go scheduler run other goroutines meanwhile.
-func wait(tid int) (unix.WaitStatus, unix.Errno) {
-	var status uint32
-	for {
-		_, _, e := syscall.RawSyscall6(unix.SYS_WAIT4, uintptr(tid), uintptr(unsafe.Pointer(&status)), unix.WALL, 0, 0, 0)
-		if e != unix.EINTR {
-			return unix.WaitStatus(status), e
-		}
-	}
-}
-
-// waitQuick is wait for what is known to come at once.
-func waitQuick(tid int) (unix.WaitStatus, unix.Errno) {
-	var status uint32
-	for {
-		_, _, e := unix.RawSyscall6(unix.SYS_WAIT4, uintptr(tid), uintptr(unsafe.Pointer(&status)), unix.WALL, 0, 0, 0)
-		if e != unix.EINTR {
-			return unix.WaitStatus(status), e
-		}
-	}
-}
 
 func tgkill(tgid, tid int, sig unix.Signal) {
 	unix.RawSyscall(unix.SYS_TGKILL, uintptr(tgid), uintptr(tid), uintptr(sig))

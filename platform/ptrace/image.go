@@ -17,33 +17,39 @@ const (
 	commandSize = 56 // bytes of a command: number and six arguments
 	maxCommands = hostarch.PageSize/commandSize - 1
 
-	entrySyscall = stubBase
-	entryBatch   = stubBase + 16
-	entryClone   = stubBase + 128
-	entryWait    = stubBase + 256
+	entryCall  = stubBase
+	entryBatch = stubBase + 32
+	entryClone = stubBase + 128
+	entryWait  = stubBase + 192
+
+	// callDone is the number of no system call: the stub is done.
+	callDone = 4095
 
 	// memoryFD and commandFD are the numbers of the memory file and the
 	// command file in stub processes.
 	memoryFD  = 3
 	commandFD = 4
+
+	// forkFlags and threadFlags are those of the two kinds of clone.
+	forkFlags   = uint64(unix.SIGCHLD)
+	threadFlags = unix.CLONE_VM | unix.CLONE_FS | unix.CLONE_FILES | unix.CLONE_SIGHAND | unix.CLONE_THREAD | unix.CLONE_SYSVSEM
+	// mapFlags are those of every mapping.
+	mapFlags = unix.MAP_SHARED | unix.MAP_FIXED
 )
 
 // Offsets in the data that follow the code.
 const (
-	dataSigaction = 0  // struct kernel_sigaction: SIG_IGN
-	dataProg      = 32 // struct sock_fprog
-	dataFilter    = 48
+	dataProg   = 0 // struct sock_fprog
+	dataFilter = 16
 )
 
 // image makes a static ELF executable of one page, loaded at stubBase: the
-// code, and what the zygote's first system calls point to.
+// code, and the filter that the zygote's system calls point to.
 func image(code []byte) []byte {
-	const headers = 64 + 56
 	le := binary.LittleEndian
 	page := make([]byte, hostarch.PageSize)
 	copy(page, code)
 	data := page[stubCodeLen:]
-	le.PutUint64(data[dataSigaction:], 1) // SIG_IGN
 	filter := stubFilter()
 	le.PutUint16(data[dataProg:], uint16(len(filter)))
 	le.PutUint64(data[dataProg+8:], stubData+dataFilter)
@@ -76,34 +82,59 @@ func image(code []byte) []byte {
 	return append(h, page...)
 }
 
+// rule allows a system call, whose arguments (by number, the low 32 bits) have
+// one of these values.
+type rule struct {
+	nr   uint32
+	args map[int][]uint32
+}
+
 // stubFilter allows what the stub's own code calls. Guest calls never get as
-// far: PTRACE_SYSEMU takes them before. This is for the day when one does.
+// far: PTRACE_SYSEMU takes them before. This is for the day when one does, and
+// for the vsyscall page, whose calls the host would answer by itself.
 func stubFilter() []unix.SockFilter {
-	allowed := []uint32{
-		unix.SYS_MMAP, unix.SYS_MUNMAP, unix.SYS_MPROTECT, // mapping changes
-		unix.SYS_CLONE,      // processes (zygote) and threads
-		unix.SYS_PRCTL,      // to die with the parent
-		unix.SYS_GETPPID,    // to see that it is there
-		unix.SYS_PAUSE,      // to wait
-		unix.SYS_EXIT_GROUP, // to end
-		unix.SYS_RESTART_SYSCALL,
-	}
 	const (
-		ldAbs   = unix.BPF_LD | unix.BPF_W | unix.BPF_ABS
-		jeq     = unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K
-		ret     = unix.BPF_RET | unix.BPF_K
-		amd64   = unix.AUDIT_ARCH_X86_64
-		retTrap = unix.SECCOMP_RET_TRAP
-		retOK   = unix.SECCOMP_RET_ALLOW
+		ldAbs = unix.BPF_LD | unix.BPF_W | unix.BPF_ABS
+		jeq   = unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K
+		ret   = unix.BPF_RET | unix.BPF_K
 	)
-	n := uint8(len(allowed))
+	rules := []rule{
+		{nr: unix.SYS_MMAP, args: map[int][]uint32{3: {mapFlags}, 4: {memoryFD, commandFD}}},
+		{nr: unix.SYS_MUNMAP},
+		{nr: unix.SYS_MPROTECT},
+		{nr: unix.SYS_CLONE, args: map[int][]uint32{0: {uint32(forkFlags), threadFlags}}},
+		{nr: unix.SYS_PRCTL, args: map[int][]uint32{0: {unix.PR_SET_PDEATHSIG}}},
+		{nr: unix.SYS_GETPPID},         // to see that the zygote is there
+		{nr: unix.SYS_PAUSE},           // to wait for a tracer
+		{nr: unix.SYS_RESTART_SYSCALL}, // …though stopped meanwhile
+		{nr: unix.SYS_EXIT_GROUP},      // to end
+		{nr: unix.SYS_WAIT4},           // the zygote's: to bury stubs
+	}
+	trap := unix.SockFilter{Code: ret, K: unix.SECCOMP_RET_TRAP}
 	f := []unix.SockFilter{
-		{Code: ldAbs, K: 4},                     // arch
-		{Code: jeq, K: amd64, Jt: 0, Jf: n + 1}, // else trap
-		{Code: ldAbs, K: 0},                     // nr
+		{Code: ldAbs, K: 4}, // arch
+		{Code: jeq, K: unix.AUDIT_ARCH_X86_64, Jt: 1},
+		trap,
+		{Code: ldAbs, K: 0}, // nr
+		{Code: jeq, K: callDone, Jf: 1},
+		{Code: ret, K: unix.SECCOMP_RET_TRACE},
 	}
-	for i, nr := range allowed {
-		f = append(f, unix.SockFilter{Code: jeq, K: nr, Jt: n - uint8(i)})
+	for _, r := range rules {
+		var body []unix.SockFilter
+		for arg := range 6 {
+			values := r.args[arg]
+			if values == nil {
+				continue
+			}
+			body = append(body, unix.SockFilter{Code: ldAbs, K: uint32(16 + 8*arg)})
+			for i, v := range values {
+				body = append(body, unix.SockFilter{Code: jeq, K: v, Jt: uint8(len(values) - i)})
+			}
+			body = append(body, trap)
+		}
+		body = append(body, unix.SockFilter{Code: ret, K: unix.SECCOMP_RET_ALLOW})
+		f = append(f, unix.SockFilter{Code: jeq, K: r.nr, Jf: uint8(len(body))})
+		f = append(f, body...)
 	}
-	return append(f, unix.SockFilter{Code: ret, K: retTrap}, unix.SockFilter{Code: ret, K: retOK})
+	return append(f, trap)
 }

@@ -23,14 +23,15 @@ type command struct {
 // space implements platform.AddressSpace.
 type space struct {
 	p        *Ptrace
-	contexts atomic.Int32
-	pending  atomic.Bool // queue is not empty, or a stub must be cleaned
+	contexts atomic.Int32 // changed under mu but for the first
+	pending  atomic.Bool  // queue is not empty, or a stub must be cleaned
 
-	mu    sync.Mutex
-	queue []command
-	after []func()
-	stub  *stub // nil until a Context ran here, and after Release
-	gone  bool  // released
+	mu     sync.Mutex
+	queue  []command
+	after  []func()
+	stub   *stub // nil until a Context ran here, and after its end
+	gone   bool  // released
+	broken bool  // the stub was killed, or is in a state that is not known
 }
 
 func protOf(at hostarch.AccessType) uint32 {
@@ -54,7 +55,11 @@ func (s *space) add(c command) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.gone {
+	if c.addr+c.length < c.addr || c.addr+c.length > stubBase || (c.addr|c.length|c.off)%hostarch.PageSize != 0 {
+		// Not for the caller to ask. It must never reach the stub's own pages.
+		s.breakLocked()
+	}
+	if s.gone || s.broken {
 		return
 	}
 	if n := len(s.queue); n > 0 {
@@ -89,10 +94,11 @@ func (s *space) Protect(addr hostarch.Addr, length uint64, at hostarch.AccessTyp
 }
 
 // AfterFlush implements platform.AddressSpace. A space without a stub has
-// given nothing to a guest yet, so that nothing can be taken away too early.
+// given nothing to a guest yet, so that nothing can be taken away too early. A
+// broken one has threads that may be dying still: Release is soon enough.
 func (s *space) AfterFlush(fn func()) {
 	s.mu.Lock()
-	if len(s.queue) > 0 && s.stub != nil && !s.gone {
+	if s.stub != nil && !s.gone && (len(s.queue) > 0 || s.broken) {
 		s.after = append(s.after, fn)
 		s.mu.Unlock()
 		return
@@ -105,64 +111,145 @@ func (s *space) AfterFlush(fn func()) {
 func (s *space) Contexts() int { return int(s.contexts.Load()) }
 
 // Release implements platform.AddressSpace. The host threads of the stub are
-// all stopped or wait in the stub's code, and run guest code no more: what is
-// mapped there is out of reach, and goes with the stub or its cleaning.
+// dead, stopped, or wait in the stub's code; they run guest code no more. What
+// is mapped there is out of reach, and goes with the stub or its cleaning.
 func (s *space) Release() {
 	s.mu.Lock()
 	s.gone = true
 	after := s.after
 	s.queue, s.after = nil, nil
 	s.pending.Store(false)
+	if s.contexts.Load() == 0 {
+		s.endStubLocked()
+	}
 	s.mu.Unlock()
 	for _, fn := range after {
 		fn()
 	}
 }
 
-// flush applies what is queued, by the tracee tid, which the caller traces and
-// which is stopped. The tracee's registers are lost.
-func (s *space) flush(tid int) error {
+// endStubLocked lets go of a stub that nobody will run in.
+func (s *space) endStubLocked() {
+	if s.stub != nil {
+		s.p.bury(s.stub)
+		s.stub = nil
+	}
+}
+
+// breakLocked kills the stub, all threads of it.
+func (s *space) breakLocked() {
+	if s.stub != nil && !s.broken {
+		unix.Kill(s.stub.pid, unix.SIGKILL)
+	}
+	s.broken = true
+}
+
+// flush applies what is queued, by the tracee of c, which is stopped. Its
+// registers are lost.
+func (s *space) flush(c *context) error {
 	s.mu.Lock()
-	err := s.flushLocked(tid)
+	if s.broken {
+		s.mu.Unlock()
+		return errGone
+	}
+	if err := s.flushLocked(c.w, c.tid); err != nil {
+		// Part of the changes is not in force. Nothing may run on with that.
+		s.breakLocked()
+		s.mu.Unlock()
+		return err
+	}
 	after := s.after
 	s.after = nil
 	s.mu.Unlock()
 	for _, fn := range after {
 		fn()
 	}
-	return err
+	return nil
 }
 
-func (s *space) flushLocked(tid int) error {
+func (s *space) flushLocked(w *worker, tid int) error {
 	st := s.stub
-	queue := s.queue
 	if st.dirty {
+		// What an earlier guest left, and what it might learn from the page.
+		clear(st.cmds)
 		clean := command{nr: unix.SYS_MUNMAP, length: stubBase}
-		queue = append([]command{clean}, queue...)
+		if err := st.apply(w, tid, []command{clean}); err != nil {
+			return err
+		}
 		st.dirty = false
+	}
+	for done := 0; done < len(s.queue); {
+		n := min(len(s.queue)-done, maxCommands)
+		if err := st.apply(w, tid, s.queue[done:done+n]); err != nil {
+			return err
+		}
+		done += n
 	}
 	s.queue = s.queue[:0]
 	s.pending.Store(false)
-	for len(queue) > 0 {
-		n := min(len(queue), maxCommands)
-		for i, c := range queue[:n] {
-			w := st.cmds[7*i : 7*i+7]
-			w[0], w[1], w[2], w[3] = uint64(c.nr), c.addr, c.length, uint64(c.prot)
-			w[4], w[5], w[6] = unix.MAP_SHARED|unix.MAP_FIXED, memoryFD, c.off
-		}
-		st.cmds[7*n] = ^uint64(0)
-		r := platform.Registers{Rip: entryBatch, R15: commandPage}
-		ret, err := injectRegs(tid, &r)
-		if err != nil {
-			return err
-		}
-		if at := (r.R15 - commandPage) / commandSize; at < uint64(n) {
-			c := queue[at]
-			return fmt.Errorf("mapping guest memory (call %d, %#x, %#x bytes): %w", c.nr, c.addr, c.length, failure(ret))
-		}
-		queue = queue[n:]
-	}
 	return nil
+}
+
+// apply makes the tracee execute up to maxCommands commands.
+func (st *stub) apply(w *worker, tid int, queue []command) error {
+	for i, c := range queue {
+		cmd := st.cmds[7*i : 7*i+7]
+		cmd[0], cmd[1], cmd[2], cmd[3] = uint64(c.nr), c.addr, c.length, uint64(c.prot)
+		cmd[4], cmd[5], cmd[6] = mapFlags, memoryFD, c.off
+	}
+	st.cmds[7*len(queue)] = ^uint64(0)
+	r := platform.Registers{Rip: entryBatch, R15: commandPage}
+	ok, err := w.runStub(tid, &r)
+	if ok || err != nil {
+		return err
+	}
+	at := (r.R15 - commandPage) / commandSize
+	if at >= uint64(len(queue)) {
+		return errGone
+	}
+	c := queue[at]
+	return fmt.Errorf("mapping guest memory (call %d, %#x, %#x bytes): %w", c.nr, c.addr, c.length, failure(r.Rax))
+}
+
+// thread returns a tracee for c: one that was made for it, or that waits, or
+// that of a new stub.
+func (s *space) thread(c *context) (*stub, int, error) {
+	s.mu.Lock()
+	if s.broken {
+		s.mu.Unlock()
+		return nil, 0, errGone
+	}
+	st, tid := s.stub, c.newTID
+	c.newTID = 0
+	if st != nil && tid == 0 {
+		n := len(st.waiting)
+		if n == 0 {
+			// Nobody made room for this thread.
+			s.mu.Unlock()
+			return nil, 0, unix.EAGAIN
+		}
+		tid = st.waiting[n-1]
+		st.waiting = st.waiting[:n-1]
+	}
+	s.mu.Unlock()
+	if st != nil {
+		return st, tid, c.w.seize(tid)
+	}
+	st, err := c.w.newStub()
+	if err != nil {
+		return nil, 0, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stub != nil || s.gone {
+		c.w.release(st)
+		return nil, 0, unix.EAGAIN
+	}
+	s.stub = st
+	if st.dirty {
+		s.pending.Store(true)
+	}
+	return st, st.pid, nil
 }
 
 // newThread returns a host thread of the space's stub that waits to be seized,
@@ -179,20 +266,26 @@ func (s *space) newThread(near *context) (int, error) {
 		st.waiting = st.waiting[:n-1]
 		return tid, nil
 	}
-	if near.cur != s || near.tid == 0 {
+	if near.cur != s || near.tid == 0 || s.broken {
 		return 0, unix.EAGAIN
 	}
-	const flags = unix.CLONE_VM | unix.CLONE_FS | unix.CLONE_FILES | unix.CLONE_SIGHAND | unix.CLONE_THREAD | unix.CLONE_SYSVSEM
 	near.lost = true // its registers
-	ret, err := injectRegs(near.tid, &platform.Registers{
-		Rip: entryClone, Rax: unix.SYS_CLONE, Rdi: flags, R12: uint64(s.p.zygote.pid),
+	tid, err := near.w.callRegs(near.tid, &platform.Registers{
+		Rip: entryClone, Rax: unix.SYS_CLONE, Rdi: threadFlags, R12: uint64(s.p.zygote.pid),
 	})
 	if err != nil {
 		return 0, err
 	}
-	if e := failure(ret); e != 0 {
-		return 0, e
-	}
 	st.threads++
-	return int(ret), nil
+	return int(tid), nil
+}
+
+// returnThread puts a thread back that newThread gave.
+func (s *space) returnThread(tid int) {
+	if tid == 0 {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stub.waiting = append(s.stub.waiting, tid)
 }

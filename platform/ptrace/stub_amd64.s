@@ -2,16 +2,27 @@
 
 // The code that stub processes run when they do not run guest code. It is
 // copied into the stub image (image.go) and never executed here. It uses no
-// stack and no memory but the command page. Offsets of the entry points are in
-// image.go; each begins after a run of eight NOPs' worth of alignment.
+// stack and writes no memory: other threads of the process run guest code at
+// the same time. Offsets of the entry points are in image.go.
+//
+// It says that it is done with the call number of callDone, for which the
+// filter stops the tracee; that cannot be mistaken for anybody's signal. UD2
+// is for the calls that come before the filter, and for failures.
 //
 // func stubCode()
 TEXT ·stubCode(SB), NOSPLIT|NOFRAME, $0
-	// 0: one system call, with all registers set by the tracer.
+	// 0: one system call, with all registers set by the tracer. Its result
+	// goes to R14.
 	SYSCALL
-	INT $3
-	PCALIGN $16
-	// 16: the commands at R15, 56 bytes each: number and six arguments. A
+result:
+	MOVQ AX, R14
+done:
+	MOVL $4095, AX
+	SYSCALL
+failed:
+	UD2
+	PCALIGN $32
+	// 32: the commands at R15, 56 bytes each: number and six arguments. A
 	// number of -1 ends them; so does a failure, with the error in RAX.
 batch:
 	MOVQ 0(R15), AX
@@ -25,20 +36,18 @@ batch:
 	MOVQ 48(R15), R9
 	SYSCALL
 	CMPQ AX, $-4095
-	JCC  done
+	JCC  failed
 	ADDQ $56, R15
 	JMP  batch
-done:
-	INT $3
 	PCALIGN $128
-	// 128: clone with the arguments set by the tracer. The child asks to die
-	// with its parent, whose pid is R12, checks that the parent is there
-	// still, and waits to be seized.
+	// 128: clone with the arguments set by the tracer.
 	SYSCALL
 	TESTQ AX, AX
-	JEQ  child
-	INT $3
-child:
+	JNE  result
+	PCALIGN $64
+	// 192: ask to die with the parent, whose pid is R12; see that it is there
+	// still; and wait for a tracer.
+wait:
 	MOVL $157, AX  // prctl
 	MOVL $1, DI    // PR_SET_PDEATHSIG
 	MOVL $9, SI    // SIGKILL
@@ -46,18 +55,14 @@ child:
 	MOVL $110, AX  // getppid
 	SYSCALL
 	CMPQ AX, R12
-	JNE  orphan
-	JMP  wait
-orphan:
+	JEQ  asleep
 	MOVL $231, AX  // exit_group
 	XORL DI, DI
 	SYSCALL
-	PCALIGN $256
-	// 256: wait for a tracer.
-wait:
+asleep:
 	MOVL $34, AX   // pause
 	SYSCALL
-	JMP  wait
+	JMP  asleep
 
 // func stubAddress() unsafe.Pointer
 TEXT ·stubAddress(SB), NOSPLIT, $0-8

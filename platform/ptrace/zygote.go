@@ -7,9 +7,12 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -18,15 +21,30 @@ import (
 
 // The zygote is the process that stub processes are forked from: it has the
 // stub page, the two descriptors, and nothing else. It is always stopped,
-// traced by one locked goroutine, which makes it fork on request. Its end is
-// the stubs' end (PR_SET_PDEATHSIG), and the tracer's end is its end
+// traced by one locked goroutine, which makes it fork ahead of demand.
+//
+// It buries stubs too: a dead one stays a zombie, and its pid taken, until bury
+// is called. So a pid that is in our hands is never a stranger's.
+//
+// Its end is the stubs' end (PR_SET_PDEATHSIG), and the tracer's end is its own
 // (PTRACE_O_EXITKILL).
 type zygote struct {
-	pid   int
-	fpu   []byte   // floating-point state of a fresh process
-	stubs chan int // pids of forked stubs, waiting to be seized
-	quit  chan struct{}
-	done  chan struct{}
+	tracer
+	pid  int
+	fpu  []byte // floating-point state of a fresh process
+	work chan struct{}
+	done chan struct{}
+
+	mu      sync.Mutex
+	changed sync.Cond
+	stock   []int // pids of stubs that wait to be seized
+	dead    []int // to be buried
+	// scarce: forking failed, with err, and the stock was not full since. What
+	// was left in it is gone: the host's limits need slack for the sentry's
+	// threads, the lack of which the Go runtime does not survive.
+	scarce bool
+	err    error
+	quit   bool
 }
 
 // readyStubs is how many stub processes are kept in stock.
@@ -34,26 +52,45 @@ const readyStubs = 3
 
 // startZygote makes the zygote and the goroutine that serves it.
 func startZygote(memFD, cmdFD int) (*zygote, error) {
-	z := &zygote{
-		stubs: make(chan int, readyStubs-1),
-		quit:  make(chan struct{}),
-		done:  make(chan struct{}),
-	}
+	z := &zygote{work: make(chan struct{}, 1), done: make(chan struct{})}
+	z.changed.L = &z.mu
 	started := make(chan error)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with z
+	go onThread(func() {
 		defer close(z.done)
 		err := z.start(memFD, cmdFD)
 		started <- err
 		if err == nil {
 			z.serve()
+		} else if z.pid != 0 {
+			z.kill()
 		}
-	}()
+	})
 	return z, <-started
 }
 
+// onThread runs fn on an OS thread of its own, which ends with it, and with it
+// what it traces. The main thread would not end.
+func onThread(fn func()) {
+	runtime.LockOSThread()
+	if unix.Gettid() != unix.Getpid() {
+		fn()
+		return
+	}
+	locked := make(chan struct{})
+	go func() {
+		runtime.LockOSThread()
+		close(locked)
+		fn()
+	}()
+	<-locked
+	runtime.UnlockOSThread()
+}
+
 func (z *zygote) start(memFD, cmdFD int) error {
-	exe, err := unix.MemfdCreate("runsc-lite-stub", unix.MFD_CLOEXEC)
+	exe, err := unix.MemfdCreate("runsc-lite-stub", unix.MFD_CLOEXEC|unix.MFD_EXEC)
+	if err == unix.EINVAL { // before Linux 6.3
+		exe, err = unix.MemfdCreate("runsc-lite-stub", unix.MFD_CLOEXEC)
+	}
 	if err != nil {
 		return fmt.Errorf("making the stub's file: %w", err)
 	}
@@ -62,41 +99,41 @@ func (z *zygote) start(memFD, cmdFD int) error {
 	if _, err := f.Write(image(stubText())); err != nil {
 		return fmt.Errorf("writing the stub's file: %w", err)
 	}
-	// The one page could, once in 65,536 times, collide with the stack that
+	// The one page could, once in some 65,536 times, collide with the stack that
 	// the host places at random: then exec kills the child, and we try again.
+	var last error
 	for range 3 {
-		z.pid, err = syscall.ForkExec(fmt.Sprintf("/proc/self/fd/%d", exe), []string{"runsc-lite-stub"}, &syscall.ProcAttr{
+		pid, err := syscall.ForkExec(fmt.Sprintf("/proc/self/fd/%d", exe), []string{"runsc-lite-stub"}, &syscall.ProcAttr{
 			Files: []uintptr{^uintptr(0), ^uintptr(0), ^uintptr(0), uintptr(memFD), uintptr(cmdFD)},
 			Sys:   &syscall.SysProcAttr{Ptrace: true, Setsid: true, Pdeathsig: syscall.SIGKILL},
 		})
 		if err != nil {
 			return traceError(err)
 		}
-		var ws unix.WaitStatus
-		if ws, e := wait(z.pid); e == 0 && ws.Stopped() && ws.StopSignal() == unix.SIGTRAP {
+		z.pid = pid
+		ws, e := z.wait(pid)
+		if e == 0 && ws.Stopped() && ws.StopSignal() == unix.SIGTRAP {
 			return z.prepare()
 		}
-		err = fmt.Errorf("the stub ended at once, status %#x", ws)
+		if e == 0 && ws.Stopped() {
+			z.kill()
+		}
+		z.pid = 0
+		last = fmt.Errorf("the stub ended at once, wait status %#x", ws)
+		if e != 0 {
+			last = traceError(e)
+		}
 	}
-	return err
-}
-
-// traceError explains why tracing may be refused.
-func traceError(err error) error {
-	hint := ""
-	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
-		hint = ": the host forbids ptrace or running a memfd here (in a container, allow the ptrace system call or add CAP_SYS_PTRACE; see also kernel.yama.ptrace_scope and vm.memfd_noexec)"
-	}
-	return fmt.Errorf("tracing a process of our own: %w%s", err, hint)
+	return last
 }
 
 // prepare leaves the stopped child with the stub page and nothing else.
 func (z *zygote) prepare() error {
-	if e := request(unix.PTRACE_SETOPTIONS, z.pid, 0, unix.PTRACE_O_EXITKILL|unix.PTRACE_O_TRACESYSGOOD); e != 0 {
+	if e := z.setOptions(); e != 0 {
 		return traceError(e)
 	}
 	z.fpu = make([]byte, 16<<10)
-	n, e := getXState(z.pid, z.fpu)
+	n, e := z.getXState(z.pid, z.fpu)
 	if e != 0 {
 		return fmt.Errorf("reading the stub's floating-point state: %w", e)
 	}
@@ -113,132 +150,163 @@ func (z *zygote) prepare() error {
 		if start == stubBase || start >= 1<<47 { // ours; the vsyscall page
 			continue
 		}
-		if err := z.call(unix.SYS_MUNMAP, start, end-start); err != nil {
+		if err := z.prepareCall(unix.SYS_MUNMAP, start, end-start); err != nil {
 			return err
 		}
 	}
-	for _, c := range [][]uint64{
-		{unix.SYS_RT_SIGACTION, uint64(unix.SIGCHLD), stubData + dataSigaction, 0, 8},
-		{unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1},
-		{unix.SYS_PRCTL, unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, stubData + dataProg},
-	} {
-		if err := z.call(c[0], c[1:]...); err != nil {
-			return err
-		}
+	// A stub that crashes must not leave guest memory on the host's disk.
+	if err := unix.Prlimit(z.pid, unix.RLIMIT_CORE, &unix.Rlimit{}, nil); err != nil {
+		return fmt.Errorf("setting the stub's limits: %w", err)
 	}
-	return nil
-}
-
-// call makes the zygote execute one system call.
-func (z *zygote) call(nr uint64, args ...uint64) error {
-	ret, err := inject(z.pid, entrySyscall, nr, args...)
-	if err != nil {
+	if err := z.prepareCall(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1); err != nil {
 		return err
 	}
-	if e := failure(ret); e != 0 {
-		return fmt.Errorf("preparing the stub: system call %d: %w", nr, e)
+	return z.prepareCall(unix.SYS_PRCTL, unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, stubData+dataProg)
+}
+
+func (z *zygote) setOptions() unix.Errno {
+	return z.request(unix.PTRACE_SETOPTIONS, z.pid, seizeOptions)
+}
+
+func (z *zygote) prepareCall(nr uint64, args ...uint64) error {
+	if _, err := z.call(z.pid, entryCall, nr, args...); err != nil {
+		return fmt.Errorf("preparing the stub: system call %d: %w", nr, err)
 	}
 	return nil
 }
 
-// fork makes a stub process and returns its pid.
-func (z *zygote) fork() (int, error) {
-	ret, err := injectRegs(z.pid, &platform.Registers{
-		Rip: entryClone, Rax: unix.SYS_CLONE, Rdi: uint64(unix.SIGCHLD), R12: uint64(z.pid),
-	})
-	if err != nil {
-		return 0, err
+// kill ends and buries the zygote itself.
+func (z *zygote) kill() {
+	unix.Kill(z.pid, unix.SIGKILL)
+	for {
+		if ws, e := z.wait(z.pid); e != 0 || !ws.Stopped() {
+			return
+		}
 	}
-	if e := failure(ret); e != 0 {
-		return 0, fmt.Errorf("forking a stub process: %w", e)
-	}
-	return int(ret), nil
 }
 
-// serve keeps stubs in stock until quit.
+// take returns a stub process out of the stock. Errors are clone's.
+func (z *zygote) take() (int, error) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	if len(z.stock) == 0 || z.scarce {
+		z.err = nil
+		z.wake()
+		for (len(z.stock) == 0 || z.scarce) && z.err == nil && !z.quit {
+			z.changed.Wait()
+		}
+	}
+	if z.quit {
+		return 0, errGone
+	}
+	if z.err != nil {
+		return 0, z.err
+	}
+	pid := z.stock[0]
+	z.stock = z.stock[1:]
+	z.wake()
+	return pid, nil
+}
+
+// bury lets go of the pid of a stub that was killed.
+func (z *zygote) bury(pid int) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	z.dead = append(z.dead, pid)
+	z.wake()
+}
+
+// wake makes serve look.
+func (z *zygote) wake() {
+	select {
+	case z.work <- struct{}{}:
+	default:
+	}
+}
+
+// serve fills the stock and buries the dead until stop is called.
 func (z *zygote) serve() {
-	defer func() {
-		unix.Kill(z.pid, unix.SIGKILL)
-		wait(z.pid)
-	}()
-	defer close(z.stubs)
 	for {
-		pid, err := z.fork()
-		if err != nil {
-			return
-		}
-		select {
-		case z.stubs <- pid:
-		case <-z.quit:
-			unix.Kill(pid, unix.SIGKILL)
-			return
-		}
-	}
-}
-
-// stop ends the zygote and the stubs in stock.
-func (z *zygote) stop() {
-	close(z.quit)
-	<-z.done
-	for pid := range z.stubs {
-		unix.Kill(pid, unix.SIGKILL)
-	}
-}
-
-// inject makes a stopped tracee execute one system call at an entry point.
-func inject(tid int, entry, nr uint64, args ...uint64) (uint64, error) {
-	var a [6]uint64
-	copy(a[:], args)
-	return injectRegs(tid, &platform.Registers{
-		Rip: entry, Rax: nr, Rdi: a[0], Rsi: a[1], Rdx: a[2], R10: a[3], R8: a[4], R9: a[5],
-	})
-}
-
-// injectRegs runs a stopped tracee from r until the stub's INT3 and returns
-// RAX. Signals that come in between are dropped: the only one is the kick of
-// Interrupt, which has left its mark already.
-func injectRegs(tid int, r *platform.Registers) (uint64, error) {
-	r.Cs, r.Ss, r.Eflags, r.Orig_rax = userCS, userSS, 0x202, ^uint64(0)
-	if e := setRegs(tid, r); e != 0 {
-		return 0, lostError(e)
-	}
-	for {
-		if e := request(unix.PTRACE_CONT, tid, 0, 0); e != 0 {
-			return 0, lostError(e)
-		}
-		ws, e := wait(tid)
-		if e != 0 {
-			return 0, lostError(e)
-		}
-		if !ws.Stopped() {
-			return 0, errGone
-		}
-		if ws.StopSignal() == unix.SIGTRAP && ws>>16 == 0 {
+		z.mu.Lock()
+		want := len(z.stock) < readyStubs && z.err == nil
+		dead, quit := z.dead, z.quit
+		z.dead = nil
+		z.mu.Unlock()
+		if quit {
 			break
 		}
-		if s := ws.StopSignal(); s == unix.SIGSEGV || s == unix.SIGSYS || s == unix.SIGBUS {
-			return 0, fmt.Errorf("a stub process got %v in its own code", s)
+		if want {
+			z.fork()
+		}
+		var again <-chan time.Time
+		if left := z.buryAll(dead); left > 0 {
+			again = time.After(time.Millisecond)
+		}
+		if want {
+			continue
+		}
+		select {
+		case <-z.work:
+		case <-again:
 		}
 	}
-	if e := getRegs(tid, r); e != 0 {
-		return 0, lostError(e)
+	for _, pid := range z.stock {
+		unix.Kill(pid, unix.SIGKILL)
 	}
-	return r.Rax, nil
+	// Until there is none left. All are killed, and traced by nobody any more
+	// or by threads that are about to end.
+	for {
+		if _, err := z.call(z.pid, entryCall, unix.SYS_WAIT4, ^uint64(0), 0, unix.WALL); err != nil {
+			break
+		}
+	}
+	z.kill()
 }
 
-// failure decodes the result of a system call.
-func failure(ret uint64) unix.Errno {
-	if ret > ^uint64(4095) {
-		return unix.Errno(-ret)
+// fork puts one more stub in stock.
+func (z *zygote) fork() {
+	pid, err := z.callRegs(z.pid, &platform.Registers{Rip: entryClone, Rax: unix.SYS_CLONE, Rdi: forkFlags, R12: uint64(z.pid)})
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	if err == nil {
+		z.stock = append(z.stock, int(pid))
+		z.scarce = z.scarce && len(z.stock) < readyStubs
+	} else {
+		var errno unix.Errno
+		if !errors.As(err, &errno) {
+			z.quit = true // killed from outside: no more stubs
+		}
+		z.err = fmt.Errorf("forking a stub process: %w", err)
+		z.scarce = true
+		for _, pid := range z.stock {
+			unix.Kill(pid, unix.SIGKILL)
+		}
+		z.dead = append(z.dead, z.stock...)
+		z.stock = nil
 	}
-	return 0
+	z.changed.Broadcast()
 }
 
-var errGone = errors.New("the guest's host process is gone")
+// buryAll buries those that are dead by now, puts the others back, and returns
+// how many these are.
+func (z *zygote) buryAll(pids []int) int {
+	left := slices.DeleteFunc(pids, func(pid int) bool {
+		ret, err := z.call(z.pid, entryCall, unix.SYS_WAIT4, uint64(pid), 0, unix.WNOHANG|unix.WALL)
+		return err != nil || ret != 0
+	})
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	z.dead = append(z.dead, left...)
+	return len(left)
+}
 
-func lostError(e unix.Errno) error {
-	if e == unix.ESRCH || e == unix.ECHILD {
-		return errGone
-	}
-	return fmt.Errorf("controlling the guest's host process: %w", e)
+// stop ends the zygote and all stubs, which the caller has killed but for those
+// in stock, and returns once they are gone.
+func (z *zygote) stop() {
+	z.mu.Lock()
+	z.quit = true
+	z.changed.Broadcast()
+	z.wake()
+	z.mu.Unlock()
+	<-z.done
 }
