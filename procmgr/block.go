@@ -25,13 +25,13 @@ func (t *Thread) block(ch <-chan struct{}, deadline time.Time, bits uint32) erro
 		return nil
 	default:
 	}
+	if t.pending.Load()&bits != 0 {
+		return ErrInterrupted
+	}
 	var timeout <-chan time.Time
 	if !deadline.IsZero() {
 		left := time.Until(deadline)
 		if left <= 0 {
-			if t.pending.Load()&bits != 0 {
-				return ErrInterrupted
-			}
 			return unix.ETIMEDOUT
 		}
 		if t.timer == nil {
@@ -41,9 +41,6 @@ func (t *Thread) block(ch <-chan struct{}, deadline time.Time, bits uint32) erro
 		}
 		timeout = t.timer.C
 		defer t.timer.Stop()
-	}
-	if t.pending.Load()&bits != 0 {
-		return ErrInterrupted
 	}
 	t.setState(Blocked)
 	begin := time.Now()
@@ -66,23 +63,36 @@ func (t *Thread) block(ch <-chan struct{}, deadline time.Time, bits uint32) erro
 	}
 }
 
-// wake makes the thread look at its pending bits, wherever it is.
+// wake makes the thread look at its pending bits, wherever it is. p.mu is held, so
+// that the runner is there.
 func (t *Thread) wake() {
-	select {
-	case t.kick <- struct{}{}:
-	default:
+	notify(t.kick)
+	// Who is blocked looks at pending once more before it runs guest code: the bit
+	// was set before the state is read here.
+	if s := t.State(); s == Blocked || s == Stopped {
+		return
 	}
 	if r := t.runner.Load(); r != nil {
 		(*r).Interrupt()
 	}
 }
 
-// SetRunner says what runs the thread, which is Running from now on.
+func notify(ch chan struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default:
+	}
+}
+
+// SetRunner says what runs the thread, which has been started, and is Running from
+// now on.
 func (t *Thread) SetRunner(r Runner) {
 	t.runner.Store(&r)
 	t.setState(Running)
 	if t.Pending() {
+		t.p.mu.Lock()
 		t.wake()
+		t.p.mu.Unlock()
 	}
 }
 

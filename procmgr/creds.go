@@ -131,7 +131,10 @@ func (c *Credentials) Setresuid(r, e, s uint32) (*Credentials, error) {
 
 // Setfsuid is setfsuid(2), which does nothing if it is not allowed.
 func (c *Credentials) Setfsuid(uid uint32) *Credentials {
-	if uid != c.RUID && uid != c.EUID && uid != c.SUID && uid != c.FSUID && !c.HasCap(unix.CAP_SETUID) {
+	if uid == NoID || uid == c.FSUID {
+		return c
+	}
+	if uid != c.RUID && uid != c.EUID && uid != c.SUID && !c.HasCap(unix.CAP_SETUID) {
 		return c
 	}
 	n := c.copy()
@@ -207,7 +210,10 @@ func (c *Credentials) Setresgid(r, e, s uint32) (*Credentials, error) {
 
 // Setfsgid is setfsgid(2), which does nothing if it is not allowed.
 func (c *Credentials) Setfsgid(gid uint32) *Credentials {
-	if gid != c.RGID && gid != c.EGID && gid != c.SGID && gid != c.FSGID && !c.HasCap(unix.CAP_SETGID) {
+	if gid == NoID || gid == c.FSGID {
+		return c
+	}
+	if gid != c.RGID && gid != c.EGID && gid != c.SGID && !c.HasCap(unix.CAP_SETGID) {
 		return c
 	}
 	n := c.copy()
@@ -215,14 +221,13 @@ func (c *Credentials) Setfsgid(gid uint32) *Credentials {
 	return n
 }
 
-// Setgroups is setgroups(2); the caller keeps groups no longer. EPERM.
+// Setgroups is setgroups(2). EPERM.
 func (c *Credentials) Setgroups(groups []uint32) (*Credentials, error) {
 	if !c.HasCap(unix.CAP_SETGID) {
 		return nil, unix.EPERM
 	}
 	n := c.copy()
-	slices.Sort(groups)
-	n.Groups = groups
+	n.Groups = slices.Sorted(slices.Values(groups))
 	return n, nil
 }
 
@@ -233,33 +238,29 @@ func (c *Credentials) SetNoNewPrivs() *Credentials {
 	return n
 }
 
-// ForExec returns the credentials after execve(2), and whether the program runs
-// with more privilege than its caller (AT_SECURE). setuid and setgid are the owner
-// and group of a program with those mode bits, NoID without.
-func (c *Credentials) ForExec(setuid, setgid uint32) (n *Credentials, secure bool) {
-	n = c.copy()
-	if !c.NoNewPrivs {
-		if setuid != NoID {
-			n.EUID = setuid
-		}
-		if setgid != NoID {
-			n.EGID = setgid
-		}
+// Credentials returns the thread's credentials, which do not change.
+func (t *Thread) Credentials() *Credentials { return t.creds.Load() }
+
+// SetCredentials replaces them (commit_creds). Only the thread's own goroutine calls
+// it, or whoever makes the thread before it runs.
+func (t *Thread) SetCredentials(c *Credentials) {
+	p, tb := t.p, t.p.table
+	old := t.creds.Load()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if old.RUID != c.RUID {
+		u, n := tb.chargeUser(c.RUID)
+		tb.chargeThread(t.user, -1)
+		t.user = u
+		// set_user: that is no error before the next execve(2).
+		t.overNproc = n > p.limits.Soft(unix.RLIMIT_NPROC) && c.RUID != 0
 	}
-	n.SUID, n.FSUID, n.SGID, n.FSGID = n.EUID, n.EUID, n.EGID, n.EGID
-	changed := n.EUID != c.EUID || n.EGID != c.EGID
-	if changed {
-		n.CapAmbient = 0
+	t.creds.Store(c)
+	if old.EUID != c.EUID || old.EGID != c.EGID || old.FSUID != c.FSUID || old.FSGID != c.FSGID ||
+		c.CapPermitted&^old.CapPermitted != 0 {
+		// Memory that may hold somebody else's secrets now is for nobody to read,
+		// and the parent has no say any more.
+		p.SetDumpable(0)
+		t.deathSig = 0
 	}
-	n.CapPermitted = n.CapAmbient
-	root := n.SecureBits&secNoRoot == 0
-	if root && (n.EUID == 0 || n.RUID == 0) {
-		n.CapPermitted = n.CapInheritable | n.CapBounding
-	}
-	n.CapEffective = n.CapAmbient
-	if root && n.EUID == 0 {
-		n.CapEffective = n.CapPermitted
-	}
-	n.SecureBits &^= secKeepCaps
-	return n, n.EUID != n.RUID || n.EGID != n.RGID
 }

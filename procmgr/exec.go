@@ -8,6 +8,16 @@ import (
 
 var noDeadline time.Time
 
+// MayExec is execve(2)'s check of RLIMIT_NPROC: EAGAIN if the thread changed to a
+// user who has more threads than the limit allows, and still has.
+func (t *Thread) MayExec() error {
+	if t.overNproc && t.p.table.threadsOf(t.user) > t.p.limits.Soft(unix.RLIMIT_NPROC) {
+		return unix.EAGAIN
+	}
+	t.overNproc = false
+	return nil
+}
+
 // BeginExec makes t the only thread of its process, with the process's id
 // (de_thread). The others are told to exit, and gone when it returns.
 // ErrInterrupted: another thread was first, or the process is ending; t itself has
@@ -25,22 +35,18 @@ func (t *Thread) BeginExec() error {
 		return nil
 	}
 	p.execer = t
-	alone := make(chan struct{}, 1)
-	p.execAlone = alone
+	p.execAlone = make(chan struct{}, 1)
+	alone := p.execAlone
+	p.endStop() // a stop that is not complete has no effect (zap_other_threads)
 	for _, o := range p.threads {
 		if o != t {
 			o.setPending(pendExit)
+			o.leave()
 			o.wake()
 		}
 	}
 	p.mu.Unlock()
-	for {
-		p.mu.Lock()
-		n := len(p.threads)
-		p.mu.Unlock()
-		if n == 1 {
-			break
-		}
+	for p.ThreadCount() > 1 {
 		if err := t.blockKillable(alone); err != nil {
 			p.mu.Lock()
 			p.execer, p.execAlone = nil, nil
@@ -55,40 +61,57 @@ func (t *Thread) BeginExec() error {
 	if old := p.leader; old != t {
 		// t becomes the leader, under the leader's id; its own is free.
 		own := t.id.Load()
-		n := old.id.Load()
-		if old.State() == Zombie {
-			old.setState(Dead)
-		}
-		own.thread.Store(nil)
-		n.thread.Store(t)
-		t.id.Store(n)
-		tb.ids.release(own)
-		t.startTime = old.startTime
+		old.setState(Dead)
+		p.id.thread.Store(t)
+		t.id.Store(p.id)
+		own.detach()
+		// attach counted p.id for the old leader, and still does for t.
+		t.startTime.Store(old.startTime.Load())
 		p.leader = t
 	}
 	p.execer, p.execAlone = nil, nil
 	return nil
 }
 
-// CompleteExec makes t the first thread of a new program: dispositions that were
-// caught go back to the default, a shared table of them is shared no more, the exit
-// signal is SIGCHLD, and a vfork(2) parent goes on. BeginExec came before it.
-func (t *Thread) CompleteExec(name string) {
+// NewProgram is what CompleteExec is told of the program.
+type NewProgram struct {
+	Name string // comm; cut to 15 bytes
+	// Credentials as Credentials.ForExec made them.
+	Credentials *Credentials
+	// Secure: the program has privileges that its caller lacks (AT_SECURE).
+	Secure bool
+	// Unreadable: the caller may not read the program's file, so that its
+	// memory is not for others to read either.
+	Unreadable bool
+}
+
+// CompleteExec makes t the first thread of a new program (begin_new_exec):
+// dispositions that were caught go back to the default, a shared table of them is
+// shared no more, the exit signal is SIGCHLD, and a vfork(2) parent goes on. BeginExec
+// came before it.
+func (t *Thread) CompleteExec(n NewProgram) {
 	p, tb := t.p, t.p.table
 	tb.mu.Lock()
-	p.exitSignal = unix.SIGCHLD
+	p.setExitSignal(unix.SIGCHLD)
 	p.hadExec = true
+	p.execs++
 	p.mu.Lock()
-	if p.hand.refs > 1 {
-		old := p.hand
-		p.hand = old.copy()
-		old.drop()
+	p.hand = p.hand.unshare()
+	p.hand.flush()
+	if n.Secure {
+		t.deathSig = 0
 	}
-	p.hand.flush(false)
-	t.deathSig = 0
 	p.mu.Unlock()
 	tb.mu.Unlock()
-	t.SetName(name)
-	p.SetDumpable(1)
+	t.SetName(n.Name)
+	old := t.Credentials()
+	if n.Unreadable || old.EUID != old.RUID || old.EGID != old.RGID {
+		p.SetDumpable(0)
+	} else {
+		p.SetDumpable(1)
+	}
+	if n.Credentials != nil && n.Credentials != old {
+		t.SetCredentials(n.Credentials)
+	}
 	t.releaseVfork()
 }

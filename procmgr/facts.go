@@ -3,7 +3,7 @@ package procmgr
 // What /proc shows of the table and its processes, and nobody else asks for.
 
 // MaxID returns the highest id that processes get (kernel.pid_max, less one).
-func (tb *Table) MaxID() int { return tb.ids.max - 1 }
+func (tb *Table) MaxID() int { return tb.root.MaxID() }
 
 // Usage returns what all threads used so far, ended ones included. MaxRSS is the
 // largest of ended processes.
@@ -24,18 +24,14 @@ func (tb *Table) Usage() Rusage {
 	return r
 }
 
-// walk calls fn for init and all its descendants, parents first. Table.mu is held.
+// walk calls fn for all processes, those that are not started yet as well. Table.mu is
+// held.
 func (tb *Table) walk(fn func(*Process)) {
-	if tb.init == nil {
-		return
-	}
-	all := []*Process{tb.init}
-	for i := 0; i < len(all); i++ {
-		fn(all[i])
-		for c := all[i].children.first; c != nil; c = c.sibling.next {
-			all = append(all, c)
+	tb.root.ids.each(func(n *id) {
+		if t := n.thread.Load(); t != nil && t.p.id == n {
+			fn(t.p)
 		}
-	}
+	})
 }
 
 // Loads counts the threads that want a processor, and those that are there at all
@@ -56,36 +52,16 @@ func (tb *Table) Loads() (running, total int) {
 	return running, total
 }
 
-// PendingSignals returns how many signals are queued for processes of a user
-// (SigQ in /proc/PID/status).
-func (tb *Table) PendingSignals(uid uint32) int {
-	tb.userMu.Lock()
-	defer tb.userMu.Unlock()
-	if u := tb.users[uid]; u != nil {
-		return u.pending
-	}
-	return 0
-}
-
-// Children returns the children of the process that t forked; those of threads
-// that have ended are the leader's (/proc/PID/task/TID/children).
+// Children returns the children of the process that t forked, and those of threads
+// that have ended, if t took them over (/proc/PID/task/TID/children).
 func (t *Thread) Children() []*Process {
-	p := t.p
-	leader := p.Leader() == t
-	p.table.mu.Lock()
-	defer p.table.mu.Unlock()
+	t.p.table.mu.Lock()
+	defer t.p.table.mu.Unlock()
 	var out []*Process
-	for c := p.children.first; c != nil; c = c.sibling.next {
-		if c.started && (c.parentThread == t || c.parentThread == nil && leader) {
+	for c := t.children.first; c != nil; c = c.sibling.next {
+		if c.started {
 			out = append(out, c)
 		}
 	}
 	return out
-}
-
-// ExitStatus returns the wait status of a process that has ended.
-func (p *Process) ExitStatus() (status uint32, ended bool) {
-	p.table.mu.Lock()
-	defer p.table.mu.Unlock()
-	return p.exitStatus, p.zombie
 }

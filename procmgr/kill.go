@@ -5,124 +5,157 @@ import (
 )
 
 // mayKill is kill(2)'s permission check (kill_ok_by_cred, and SIGCONT within a
-// session). Table.mu is held.
-func (t *Thread) mayKill(p *Process, sig unix.Signal) bool {
-	if t == nil || p == t.p {
+// session). A nil sender is the kernel. Table.mu is held.
+func (t *Thread) mayKill(target *Thread, sig unix.Signal) bool {
+	if t == nil || target.p == t.p {
 		return true
 	}
-	c, o := t.Credentials(), p.leader.Credentials()
+	c, o := t.Credentials(), target.Credentials()
 	if c.EUID == o.SUID || c.EUID == o.RUID || c.RUID == o.SUID || c.RUID == o.RUID || c.HasCap(unix.CAP_KILL) {
 		return true
 	}
-	return sig == unix.SIGCONT && p.group.session == t.p.group.session
+	return sig == unix.SIGCONT && target.p.group.session == t.p.group.session
 }
 
 func validSignal(sig unix.Signal) bool { return sig >= 0 && sig <= NumSignals }
 
+// userInfo says that a thread sent a signal.
+func userInfo(sender *Thread, sig unix.Signal, code int32) SigInfo {
+	return SigInfo{Signo: int32(sig), Code: code, PID: int32(sender.p.id.own()), UID: sender.Credentials().RUID}
+}
+
 // Kill is kill(2): pid > 0 is a process, 0 the caller's group, -1 all but init
-// and the caller, below that a group. Signal 0 only checks. A nil sender is the
-// kernel, which may do everything. EINVAL, ESRCH, EPERM.
+// and the caller, below that a group. Ids are those of the sender's pid namespace.
+// Signal 0 only checks. A nil sender is the kernel, which may do everything. EINVAL,
+// ESRCH, EPERM.
 func (tb *Table) Kill(sender *Thread, pid int, sig unix.Signal) error {
 	if !validSignal(sig) {
 		return unix.EINVAL
 	}
-	info := SigInfo{Signo: int32(sig), Code: SIKernel}
-	if sender != nil {
-		info.Code, info.PID, info.UID = SIUser, int32(sender.p.ID()), sender.Credentials().RUID
+	if sender == nil {
+		return tb.killInfo(nil, pid, SigInfo{Signo: int32(sig), Code: SIKernel})
 	}
-	return tb.killInfo(sender, pid, info)
+	return tb.killInfo(sender, pid, userInfo(sender, sig, SIUser))
 }
 
 func (tb *Table) killInfo(sender *Thread, pid int, info SigInfo) error {
 	tb.mu.Lock()
 	defer tb.mu.Unlock()
-	var targets []*Process
+	ns := &tb.root
+	if sender != nil {
+		ns = sender.Namespace()
+	}
 	switch {
 	case pid > 0:
-		th := tb.GetThread(pid)
-		if th == nil || !th.p.started {
+		th := ns.GetThread(pid)
+		if th == nil {
 			return unix.ESRCH
 		}
-		targets = []*Process{th.p}
+		return tb.sendChecked(sender, th, info, nil)
 	case pid == -1:
-		all := []*Process{tb.init}
-		for i := 0; i < len(all); i++ {
-			for c := all[i].children.first; c != nil; c = c.sibling.next {
-				all = append(all, c)
-				if c.started && (sender == nil || c != sender.p) {
-					targets = append(targets, c)
-				}
-			}
-		}
-	default:
-		var g *Group
-		if pid == 0 {
-			g = sender.p.group
-		} else {
-			g = tb.group(-pid)
-		}
-		if g != nil {
-			targets = g.processes()
-		}
+		return tb.killEveryone(sender, ns, info)
+	case pid == 0 && sender != nil:
+		return tb.killGroup(sender, sender.p.group, info)
 	}
-	if len(targets) == 0 {
+	return tb.killGroup(sender, ns.group(-pid), info)
+}
+
+// killGroup sends a signal to all members of a group. One success is a success;
+// otherwise the last failure counts (__kill_pgrp_info).
+func (tb *Table) killGroup(sender *Thread, g *Group, info SigInfo) error {
+	if g == nil {
 		return unix.ESRCH
 	}
-	// One success is a success; otherwise the last failure counts.
-	err, sent := error(nil), false
-	for _, p := range targets {
-		e := tb.killOne(sender, p, info)
-		if e == nil {
+	err, sent := error(unix.ESRCH), false
+	for p := g.members.first; p != nil; p = p.peer.next {
+		if err = tb.sendChecked(sender, p.leader, info, nil); err == nil {
 			sent = true
-		} else if pid != -1 || e != unix.EPERM {
-			err = e
 		}
 	}
-	if sent || pid == -1 {
+	if sent {
 		return nil
 	}
 	return err
 }
 
-func (tb *Table) killOne(sender *Thread, p *Process, info SigInfo) error {
-	if !sender.mayKill(p, unix.Signal(info.Signo)) {
-		return unix.EPERM
+// killEveryone is kill(-1): EPERM of one does not count (kill_something_info).
+func (tb *Table) killEveryone(sender *Thread, ns *PIDNamespace, info SigInfo) error {
+	err, some := error(nil), false
+	ns.ids.each(func(n *id) {
+		th := n.thread.Load()
+		if th == nil || th.p.id != n || n.in(ns) == 1 || sender != nil && th.p == sender.p {
+			return
+		}
+		some = true
+		if e := tb.sendChecked(sender, th, info, nil); e != unix.EPERM {
+			err = e
+		}
+	})
+	if !some {
+		return unix.ESRCH
 	}
-	if info.Signo == 0 {
-		return nil
-	}
-	return p.send(info, nil)
+	return err
 }
 
-// Tgkill is tgkill(2); tgid -1 means any process, as tkill(2) does.
+// sendChecked sends a signal to a process, or to one thread of it (target), if the
+// sender may do that.
+func (tb *Table) sendChecked(sender, to *Thread, info SigInfo, target *Thread) error {
+	switch {
+	case !sender.mayKill(to, unix.Signal(info.Signo)):
+		return unix.EPERM
+	case info.Signo == 0:
+		return nil
+	case sender == nil:
+		return to.p.send(info, target)
+	}
+	return to.p.sendFrom(sender, info, target)
+}
+
+// KillProcess is kill(2) of a process that the sender has hold of
+// (pidfd_send_signal(2)). ESRCH: it has ended and was waited for. EINVAL, EPERM.
+func (tb *Table) KillProcess(sender *Thread, p *Process, sig unix.Signal) error {
+	if !validSignal(sig) {
+		return unix.EINVAL
+	}
+	return tb.SigqueueProcess(sender, p, userInfo(sender, sig, SIUser))
+}
+
+// SigqueueProcess is KillProcess with info as it is.
+func (tb *Table) SigqueueProcess(sender *Thread, p *Process, info SigInfo) error {
+	if !validSignal(unix.Signal(info.Signo)) {
+		return unix.EINVAL
+	}
+	tb.mu.Lock()
+	defer tb.mu.Unlock()
+	if p.leader.State() == Dead {
+		return unix.ESRCH
+	}
+	return tb.sendChecked(sender, p.leader, info, nil)
+}
+
+// Tgkill is tgkill(2): a signal to one thread. tgid -1 means any process, as tkill(2)
+// does. EINVAL, ESRCH, EPERM; EAGAIN: see Sigqueue.
 func (tb *Table) Tgkill(sender *Thread, tgid, tid int, sig unix.Signal) error {
 	if !validSignal(sig) {
 		return unix.EINVAL
 	}
-	return tb.sendThread(sender, tgid, tid, SigInfo{
-		Signo: int32(sig), Code: SITkill, PID: int32(sender.p.ID()), UID: sender.Credentials().RUID,
-	})
+	return tb.sendThread(sender, tgid, tid, userInfo(sender, sig, SITkill))
 }
 
 func (tb *Table) sendThread(sender *Thread, tgid, tid int, info SigInfo) error {
 	tb.mu.Lock()
 	defer tb.mu.Unlock()
-	th := tb.GetThread(tid)
-	if th == nil || tgid != -1 && th.p.ID() != tgid {
+	ns := sender.Namespace()
+	th := ns.GetThread(tid)
+	if th == nil || tgid != -1 && th.p.id.in(ns) != tgid {
 		return unix.ESRCH
 	}
-	if !sender.mayKill(th.p, unix.Signal(info.Signo)) {
-		return unix.EPERM
-	}
-	if info.Signo == 0 {
-		return nil
-	}
-	return th.p.send(info, th)
+	return tb.sendChecked(sender, th, info, th)
 }
 
 // Sigqueue sends info as it is, to a process or, if tid is not 0, to one of its
-// threads (rt_sigqueueinfo(2), rt_tgsigqueueinfo(2)). EAGAIN: the receiver's queue
-// is full.
+// threads (rt_sigqueueinfo(2), rt_tgsigqueueinfo(2)). EAGAIN: a real-time signal, and
+// the receiver has reached RLIMIT_SIGPENDING. EINVAL, ESRCH, EPERM.
 func (tb *Table) Sigqueue(sender *Thread, pid, tid int, info SigInfo) error {
 	if !validSignal(unix.Signal(info.Signo)) {
 		return unix.EINVAL

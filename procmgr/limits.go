@@ -38,8 +38,6 @@ func (l *LimitSet) All() [NumLimits]Limit {
 	return l.limits
 }
 
-func (l *LimitSet) copy() *LimitSet { return &LimitSet{limits: l.All()} }
-
 // RLIMIT_SIGPENDING and RLIMIT_RTTIME, which package unix lacks.
 const (
 	rlimitSigPending = 11
@@ -76,13 +74,10 @@ const maxNoFile = 1 << 20
 // above the hard one. EPERM: the hard limit rises without CAP_SYS_RESOURCE, or the
 // process is another user's. ESRCH.
 func (tb *Table) Prlimit(t *Thread, pid, resource int, next *Limit) (Limit, error) {
-	if resource < 0 || resource >= NumLimits {
-		return Limit{}, unix.EINVAL
-	}
 	p := t.p
 	creds := t.Credentials()
-	if pid != 0 && pid != p.ID() {
-		th := tb.GetThread(pid)
+	if pid != 0 {
+		th := t.Namespace().GetThread(pid)
 		if th == nil {
 			return Limit{}, unix.ESRCH
 		}
@@ -94,18 +89,18 @@ func (tb *Table) Prlimit(t *Thread, pid, resource int, next *Limit) (Limit, erro
 			return Limit{}, unix.EPERM
 		}
 	}
-	l := p.limits
+	if resource < 0 || resource >= NumLimits || next != nil && next.Cur > next.Max {
+		return Limit{}, unix.EINVAL
+	}
+	if resource == unix.RLIMIT_NOFILE && next != nil && next.Max > maxNoFile {
+		return Limit{}, unix.EPERM
+	}
+	l := &p.limits
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	old := l.limits[resource]
 	if next == nil {
 		return old, nil
-	}
-	if next.Cur > next.Max {
-		return Limit{}, unix.EINVAL
-	}
-	if resource == unix.RLIMIT_NOFILE && next.Max > maxNoFile {
-		return Limit{}, unix.EPERM
 	}
 	if next.Max > old.Max && !creds.HasCap(unix.CAP_SYS_RESOURCE) {
 		return Limit{}, unix.EPERM
@@ -116,6 +111,8 @@ func (tb *Table) Prlimit(t *Thread, pid, resource int, next *Limit) (Limit, erro
 
 // Nice returns the thread's nice value, -20 to 19.
 func (t *Thread) Nice() int { return int(t.nice.Load()) }
+
+func (t *Thread) setNice(n int) { t.nice.Store(int32(max(-20, min(19, n)))) }
 
 // Getpriority returns the lowest nice value among those that which and who mean
 // (getpriority(2)): EINVAL, ESRCH.
@@ -133,7 +130,7 @@ func (tb *Table) Getpriority(t *Thread, which, who int) (int, error) {
 // Setpriority sets nice values (setpriority(2)): EINVAL, ESRCH, EPERM for
 // another user's, EACCES for a lower one than RLIMIT_NICE allows.
 func (tb *Table) Setpriority(t *Thread, which, who, nice int) error {
-	nice = clampNice(nice)
+	nice = max(-20, min(19, nice))
 	creds := t.Credentials()
 	err := error(unix.ESRCH)
 	fail := tb.prioTargets(t, which, who, func(o *Thread) {
@@ -148,7 +145,7 @@ func (tb *Table) Setpriority(t *Thread, which, who, nice int) error {
 			if err == unix.ESRCH {
 				err = nil
 			}
-			o.nice.Store(int32(nice))
+			o.setNice(nice)
 		}
 	})
 	if fail != nil {
@@ -163,7 +160,7 @@ func (tb *Table) prioTargets(t *Thread, which, who int, fn func(*Thread)) error 
 	case unix.PRIO_PROCESS:
 		o := t
 		if who != 0 {
-			o = tb.GetThread(who)
+			o = t.Namespace().GetThread(who)
 		}
 		if o != nil {
 			fn(o)
@@ -172,7 +169,7 @@ func (tb *Table) prioTargets(t *Thread, which, who int, fn func(*Thread)) error 
 		tb.mu.Lock()
 		g := t.p.group
 		if who != 0 {
-			g = tb.group(who)
+			g = t.Namespace().group(who)
 		}
 		var all []*Process
 		if g != nil {
@@ -189,7 +186,7 @@ func (tb *Table) prioTargets(t *Thread, which, who int, fn func(*Thread)) error 
 		if who == 0 {
 			uid = t.Credentials().RUID
 		}
-		tb.ForEach(func(p *Process) {
+		t.Namespace().ForEach(func(p *Process) {
 			for _, o := range p.Threads() {
 				if o.Credentials().RUID == uid {
 					fn(o)

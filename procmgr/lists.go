@@ -1,105 +1,127 @@
 package procmgr
 
-// links makes a Process an element of its parent's list of children; the list
-// itself allocates nothing.
-type links struct{ prev, next *Process }
+// links makes an object an element of a list; the list itself allocates nothing.
+type links[T any] struct{ prev, next *T }
 
-type childList struct{ first, last *Process }
+// list is a doubly linked list. Its methods are told where in an element the links
+// are.
+type list[T any] struct{ first, last *T }
 
-func (l *childList) add(p *Process) {
-	p.sibling = links{prev: l.last}
+func (l *list[T]) add(e *T, at func(*T) *links[T]) {
+	*at(e) = links[T]{prev: l.last}
 	if l.last != nil {
-		l.last.sibling.next = p
+		at(l.last).next = e
 	} else {
-		l.first = p
+		l.first = e
 	}
-	l.last = p
+	l.last = e
 }
 
-func (l *childList) remove(p *Process) {
-	if p.sibling.prev != nil {
-		p.sibling.prev.sibling.next = p.sibling.next
+func (l *list[T]) remove(e *T, at func(*T) *links[T]) {
+	k := at(e)
+	if k.prev != nil {
+		at(k.prev).next = k.next
 	} else {
-		l.first = p.sibling.next
+		l.first = k.next
 	}
-	if p.sibling.next != nil {
-		p.sibling.next.sibling.prev = p.sibling.prev
+	if k.next != nil {
+		at(k.next).prev = k.prev
 	} else {
-		l.last = p.sibling.prev
+		l.last = k.prev
 	}
-	p.sibling = links{}
+	*k = links[T]{}
 }
 
-// report is what a parent has not collected yet about a child: the child is in
-// the parent's ready queue while there is something.
+// A process is in the list of children of the thread that forked it, and in its
+// process group; a thread in Wait is in the list of waiters of its process.
+func sibling(p *Process) *links[Process]   { return &p.sibling }
+func peer(p *Process) *links[Process]      { return &p.peer }
+func waiterLinks(t *Thread) *links[Thread] { return &t.wait.links }
+
+// report is what a parent has not collected yet about a child.
 type report struct {
-	queued     bool
-	prev, next *Process
+	queue *reportQueue // of the parent; nil: there is nothing
+	index int
 
-	stopped   uint32 // wait status of a stop; 0: none
+	stopped   uint32 // wait status of a stop that lasts; 0: none
 	continued bool
 }
 
-// childQueue holds the children that Wait has something to collect from, in the
-// order in which it happened.
-type childQueue struct{ first, last *Process }
+// reportQueue holds children that Wait has something to collect from. The one that
+// became a child first is at the front: Linux's do_wait goes through the children in
+// this order. It is a binary heap.
+type reportQueue struct{ heap []*Process }
 
-func (q *childQueue) add(p *Process) {
-	if p.report.queued {
+func (q *reportQueue) first() *Process {
+	if len(q.heap) == 0 {
+		return nil
+	}
+	return q.heap[0]
+}
+
+func (q *reportQueue) add(p *Process) {
+	if p.report.queue == q {
 		return
 	}
-	p.report.queued = true
-	p.report.prev, p.report.next = q.last, nil
-	if q.last != nil {
-		q.last.report.next = p
-	} else {
-		q.first = p
-	}
-	q.last = p
+	p.report.queue = q
+	q.heap = append(q.heap, p)
+	q.up(len(q.heap)-1, p)
 }
 
-func (q *childQueue) remove(p *Process) {
-	if !p.report.queued {
-		return
+func (q *reportQueue) remove(p *Process) {
+	i, n := p.report.index, len(q.heap)-1
+	p.report.queue = nil
+	moved := q.heap[n]
+	q.heap[n] = nil
+	q.heap = q.heap[:n]
+	if n == 0 {
+		q.heap = nil // a process that once had many children does not keep the memory
 	}
-	if p.report.prev != nil {
-		p.report.prev.report.next = p.report.next
-	} else {
-		q.first = p.report.next
+	if i < n {
+		q.down(q.up(i, moved), moved)
 	}
-	if p.report.next != nil {
-		p.report.next.report.prev = p.report.prev
-	} else {
-		q.last = p.report.prev
-	}
-	p.report.prev, p.report.next, p.report.queued = nil, nil, false
 }
 
-// links2 makes a Process an element of its process group.
-type links2 struct{ prev, next *Process }
-
-type memberList struct{ first, last *Process }
-
-func (l *memberList) add(p *Process) {
-	p.peer = links2{prev: l.last}
-	if l.last != nil {
-		l.last.peer.next = p
-	} else {
-		l.first = p
+// up moves p, which belongs at i or nearer to the front, to its place.
+func (q *reportQueue) up(i int, p *Process) int {
+	for i > 0 {
+		above := (i - 1) / 2
+		if q.heap[above].seq <= p.seq {
+			break
+		}
+		q.set(i, q.heap[above])
+		i = above
 	}
-	l.last = p
+	q.set(i, p)
+	return i
 }
 
-func (l *memberList) remove(p *Process) {
-	if p.peer.prev != nil {
-		p.peer.prev.peer.next = p.peer.next
-	} else {
-		l.first = p.peer.next
+func (q *reportQueue) down(i int, p *Process) {
+	for {
+		below := 2*i + 1
+		if below >= len(q.heap) {
+			break
+		}
+		if below+1 < len(q.heap) && q.heap[below+1].seq < q.heap[below].seq {
+			below++
+		}
+		if p.seq <= q.heap[below].seq {
+			break
+		}
+		q.set(i, q.heap[below])
+		i = below
 	}
-	if p.peer.next != nil {
-		p.peer.next.peer.prev = p.peer.prev
-	} else {
-		l.last = p.peer.prev
+	q.set(i, p)
+}
+
+func (q *reportQueue) set(i int, p *Process) {
+	q.heap[i] = p
+	p.report.index = i
+}
+
+// unreport takes p off the queue that it is in.
+func (p *Process) unreport() {
+	if q := p.report.queue; q != nil {
+		q.remove(p)
 	}
-	p.peer = links2{}
 }

@@ -11,37 +11,57 @@ import (
 
 // Process is a process control block: what its threads have in common.
 type Process struct {
-	table *Table
-	id    atomic.Int64
+	table     *Table
+	id        *id // the leader's, for the whole life
+	startTime time.Duration
+	limits    LimitSet
+	dumpable  atomic.Int32
+	isEnded   atomic.Bool
+
+	oomScoreAdj    atomic.Int32
+	oomScoreAdjMin atomic.Int32 // what somebody privileged set
+
+	ended   waiter.Queue // pidfd
+	signals waiter.Queue // signalfd
 
 	// Under Table.mu.
 
-	parent       *Process
-	parentThread *Thread // that forked it; nil if that is gone
-	children     childList
-	sibling      links
+	parent       *Process // nil: init, or gone
+	parentThread *Thread  // of parent: the one that forked it, or who stands in for that
+	sibling      links[Process]
+	seq          uint64 // order among children
 	group        *Group
-	peer         links2   // in group
+	peer         links[Process]
 	control      *control // what it has of a controlling terminal; see Terminal
 	oldControl   *control // of a session leader whose terminal hung up
 	shell        bool     // init: stands for a shell; see ActAsShell
 	exitSignal   unix.Signal
+	execs        uint64 // how often it executed a program, and how often its
+	parentExecs  uint64 // parent had at the fork
 	subreaper    bool
 	hadExec      bool // since fork; see Setpgid
 	started      bool
 	zombie       bool
 	exitStatus   uint32 // wait status, once zombie
-	ready        childQueue
 	report       report // what the parent has to hear of this process
-	waiters      map[*Thread]struct{}
 
-	// Under mu.
+	// The same, of its children.
+
+	children int         // that are started
+	clones   int         // among them, those with an exit signal other than SIGCHLD
+	exits    reportQueue // zombies
+	changes  reportQueue // those that stopped or went on
+	waiters  list[Thread]
+
+	// Under mu. What the list of threads and the pointers to a thread are, changes
+	// under Table.mu only, so that either lock is enough to read them.
 
 	mu         sync.Mutex
 	hand       *sigHand
 	queue      sigQueue
 	leader     *Thread
 	threads    []*Thread
+	live       int         // threads that are not on their way out
 	stopping   unix.Signal // a group stop is under way or complete; 0: none
 	toStop     int         // threads that have not stopped yet
 	stopped    bool        // all have
@@ -49,22 +69,12 @@ type Process struct {
 	groupCode  uint32      // its wait status
 	execer     *Thread     // runs BeginExec
 	execAlone  chan struct{}
-	unkillable bool // init: no default action ends it
-	gone       Rusage
+	unkillable bool   // init: no default action ends it
+	gone       Rusage // of threads that have ended
 	goneIO     IO
 	childUsage Rusage
 
-	oomScoreAdj    atomic.Int32
-	oomScoreAdjMin atomic.Int32 // what somebody privileged set
-
-	limits   *LimitSet
-	dumpable atomic.Int32
-	signals  waiter.Queue // signalfd
-
-	// ended is closed when the process is a zombie (pidfd).
-	ended     waiter.Queue
-	isEnded   atomic.Bool
-	startTime time.Duration
+	first Thread // spares an allocation
 }
 
 // Thread is a thread of a process, the unit that runs.
@@ -72,16 +82,24 @@ type Thread struct {
 	p  *Process
 	id atomic.Pointer[id]
 
-	state   atomic.Uint32
-	pending atomic.Uint32 // pend* bits
-	creds   atomic.Pointer[Credentials]
-	data    atomic.Value
-	runner  atomic.Pointer[Runner]
-	nice    atomic.Int32
-	name    atomic.Pointer[string]
+	state     atomic.Uint32
+	pending   atomic.Uint32 // pend* bits
+	creds     atomic.Pointer[Credentials]
+	data      atomic.Value
+	runner    atomic.Pointer[Runner]
+	nice      atomic.Int32
+	name      atomic.Pointer[string]
+	startTime atomic.Int64 // on the table's clock, ns
+	usage     counters
+	files     ioCounters
 
 	kick  chan struct{} // ends Block early
 	timer *time.Timer   // the thread's own, for Block
+
+	// Under Table.mu.
+
+	children list[Process] // that it forked
+	wait     waiting
 
 	// Under Process.mu.
 
@@ -89,20 +107,21 @@ type Thread struct {
 	mask      SigSet
 	savedMask SigSet
 	saved     bool
-	waitSet   SigSet // Sigtimedwait
-	sigCh     chan struct{}
-	stopSeen  bool // counted in Process.toStop
-	exitCode  uint32
+	waitSet   SigSet        // Sigtimedwait
+	sigCh     chan struct{} // its wake-up; made when first used
 	deathSig  unix.Signal
 	follow    func(*SigInfo)
+	exitCode  uint32
+	leaving   bool // not in Process.live any more
+	stopDue   bool // counted in Process.toStop
+	stopTaken bool // took a stop signal, and no SIGCONT came since
 
-	waitCh    chan struct{}
-	vforkDone chan struct{}
-	vforkOnce sync.Once
+	user *user // whom it is charged to
 
-	usage     counters
-	files     ioCounters
-	startTime time.Duration
+	childPIDNS atomic.Pointer[PIDNamespace] // of children; nil: its own
+	overNproc  bool                         // set*uid(2) went over RLIMIT_NPROC; its own goroutine's
+	vforkDone  chan struct{}
+	vforkOnce  sync.Once
 }
 
 // Bits of Thread.pending.
@@ -115,43 +134,62 @@ const (
 
 // Runner is what runs a thread's guest code.
 type Runner interface {
-	// Interrupt makes the thread come back from guest code soon.
+	// Interrupt makes the thread come back from guest code soon. It must not
+	// block, nor call this package: locks are held.
 	Interrupt()
 }
 
-func (p *Process) newThread(n *id) *Thread {
-	t := &Thread{
-		p:     p,
-		kick:  make(chan struct{}, 1),
-		sigCh: make(chan struct{}, 1),
-	}
-	t.id.Store(n)
-	t.startTime = p.table.now()
-	p.threads = append(p.threads, t)
-	n.thread.Store(t)
-	p.table.threads.Add(1)
-	p.table.lastPID.Store(int64(n.nr))
-	if len(p.threads) == 1 {
+// newThread makes a thread of p. Table.mu is held, and p.mu unless p is new.
+func (p *Process) newThread(n *id, u *user) *Thread {
+	t := &p.first
+	if len(p.threads) > 0 {
+		t = new(Thread)
+	} else {
 		p.table.processes.Add(1)
-		p.startTime = t.startTime
+		p.leader = t
+		p.id = n
+		p.startTime = p.table.now()
 	}
+	t.p = p
+	t.kick = make(chan struct{}, 1)
+	t.id.Store(n)
+	t.user = u
+	t.startTime.Store(int64(p.table.now()))
+	p.threads = append(p.threads, t)
+	p.live++
+	n.attach(t)
+	p.table.threads.Add(1)
 	return t
 }
 
-// ID returns the process id (Linux's tgid).
-func (p *Process) ID() int { return int(p.id.Load()) }
+// ID returns the process id (Linux's tgid) in the root namespace.
+func (p *Process) ID() int { return p.id.nr }
+
+// IDIn returns the process id in a namespace, 0 if the process is not visible
+// there.
+func (p *Process) IDIn(ns *PIDNamespace) int { return p.id.in(ns) }
+
+// IDs returns the process ids from the root namespace to the process's own (NStgid
+// in /proc/PID/status).
+func (p *Process) IDs() []int { return append([]int{p.id.nr}, p.id.inner...) }
+
+// Namespace returns the pid namespace that the process is in.
+func (p *Process) Namespace() *PIDNamespace { return p.id.ns }
 
 // Table returns the table that holds the process.
 func (p *Process) Table() *Table { return p.table }
 
-// ParentID returns the id of the parent, 0 if there is none.
-func (p *Process) ParentID() int {
+// ParentID returns the id of the parent in the root namespace, 0 if there is none.
+func (p *Process) ParentID() int { return p.ParentIDIn(&p.table.root) }
+
+// ParentIDIn returns the id of the parent in a namespace, 0 if there is none.
+func (p *Process) ParentIDIn(ns *PIDNamespace) int {
 	p.table.mu.Lock()
 	defer p.table.mu.Unlock()
 	if p.parent == nil {
 		return 0
 	}
-	return p.parent.ID()
+	return p.parent.id.in(ns)
 }
 
 // Parent returns the parent, nil if there is none.
@@ -175,6 +213,13 @@ func (p *Process) Threads() []*Thread {
 	return append([]*Thread(nil), p.threads...)
 }
 
+// ThreadCount returns how many threads have not ended.
+func (p *Process) ThreadCount() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.threads)
+}
+
 // State returns the state of the process: Zombie when it has ended, Stopped when
 // job control holds it, its leader's otherwise.
 func (p *Process) State() State {
@@ -182,7 +227,7 @@ func (p *Process) State() State {
 	defer p.mu.Unlock()
 	switch {
 	case p.isEnded.Load():
-		return Zombie
+		return p.leader.State() // Zombie or Dead
 	case p.stopped:
 		return Stopped
 	}
@@ -203,15 +248,16 @@ func (p *Process) ExitSignal() unix.Signal {
 // (pidfd_open(2)).
 func (p *Process) Ended() bool { return p.isEnded.Load() }
 
-// EndedQueue is notified (EventIn) when the process ends.
+// EndedQueue is notified (EventIn) when the process ends. Listeners must not call
+// this package: locks are held.
 func (p *Process) EndedQueue() *waiter.Queue { return &p.ended }
 
 // SignalQueue is notified (EventIn) when a signal is queued for the process or one
-// of its threads (signalfd(2)).
+// of its threads (signalfd(2)). Listeners must not call this package: locks are held.
 func (p *Process) SignalQueue() *waiter.Queue { return &p.signals }
 
 // Limits returns the resource limits.
-func (p *Process) Limits() *LimitSet { return p.limits }
+func (p *Process) Limits() *LimitSet { return &p.limits }
 
 // SetDumpable and Dumpable are prctl(2)'s PR_SET_DUMPABLE and PR_GET_DUMPABLE.
 func (p *Process) SetDumpable(v int) { p.dumpable.Store(int32(v)) }
@@ -223,8 +269,20 @@ func (p *Process) Dumpable() int { return int(p.dumpable.Load()) }
 // (PR_SET_CHILD_SUBREAPER).
 func (p *Process) SetChildSubreaper(on bool) {
 	p.table.mu.Lock()
+	defer p.table.mu.Unlock()
+	p.setSubreaper(on)
+}
+
+func (p *Process) setSubreaper(on bool) {
+	if p.subreaper == on {
+		return
+	}
 	p.subreaper = on
-	p.table.mu.Unlock()
+	if on {
+		p.table.subreapers++
+	} else {
+		p.table.subreapers--
+	}
 }
 
 // ChildSubreaper returns what SetChildSubreaper set.
@@ -234,8 +292,15 @@ func (p *Process) ChildSubreaper() bool {
 	return p.subreaper
 }
 
-// ID returns the thread id.
+// ID returns the thread id in the root namespace.
 func (t *Thread) ID() int { return t.id.Load().nr }
+
+// IDIn returns the thread id in a namespace, 0 if the thread is not visible there.
+func (t *Thread) IDIn(ns *PIDNamespace) int { return t.id.Load().in(ns) }
+
+// Namespace returns the pid namespace that t is in: the one whose ids its system
+// calls are about.
+func (t *Thread) Namespace() *PIDNamespace { return t.p.id.ns }
 
 // Process returns the process that t belongs to.
 func (t *Thread) Process() *Process { return t.p }
@@ -271,22 +336,11 @@ func (t *Thread) ParentDeathSignal() unix.Signal {
 	return t.deathSig
 }
 
-// Credentials returns the thread's credentials, which do not change.
-func (t *Thread) Credentials() *Credentials { return t.creds.Load() }
-
-// SetCredentials replaces them.
-func (t *Thread) SetCredentials(c *Credentials) {
-	old := t.creds.Swap(c)
-	if old != nil && old.RUID != c.RUID {
-		t.p.table.chargeThread(old.RUID, -1)
-		t.p.table.chargeThread(c.RUID, 1)
-	}
-	if old != nil && (old.EUID != c.EUID || old.EGID != c.EGID || old.FSUID != c.FSUID || old.FSGID != c.FSGID) {
-		// commit_creds: a change of identity ends core dumps and the signal.
-		t.p.SetDumpable(0)
-		t.SetParentDeathSignal(0)
-	}
-}
-
 // StartTime returns when the thread was made, on the table's clock.
-func (t *Thread) StartTime() time.Duration { return t.startTime }
+func (t *Thread) StartTime() time.Duration { return time.Duration(t.startTime.Load()) }
+
+func (p *Process) isUnkillable() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.unkillable
+}

@@ -31,19 +31,54 @@ type SigAction struct {
 	Mask     SigSet
 }
 
-// sigHand are the dispositions, which CLONE_SIGHAND shares.
+// actions are the dispositions of all signals, by number.
+type actions [NumSignals + 1]SigAction
+
+// noActions are the dispositions of a fresh program. They do not change.
+var noActions actions
+
+// sigHand holds the dispositions of a process, which CLONE_SIGHAND shares. fork(2)
+// copies them, lazily: few children change any.
 type sigHand struct {
 	mu      sync.Mutex
 	refs    int
-	actions [NumSignals + 1]SigAction
+	actions *actions
+	lazy    bool // another sigHand may have the same actions
 }
 
-func newSigHand() *sigHand { return &sigHand{refs: 1} }
+func newSigHand() *sigHand { return &sigHand{refs: 1, actions: &noActions, lazy: true} }
 
 func (h *sigHand) get(sig unix.Signal) SigAction {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.actions[sig]
+}
+
+// take is get for a signal that is about to be handled: it resets one that is to be
+// handled once (SA_RESETHAND).
+func (h *sigHand) take(sig unix.Signal) SigAction {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	a := h.actions[sig]
+	if a.Handler > SigIgn && a.Flags&saResetHand != 0 {
+		h.own()[sig].Handler = SigDfl
+	}
+	return a
+}
+
+func (h *sigHand) set(sig unix.Signal, a SigAction) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.own()[sig] = a
+}
+
+// own returns the actions for changing them. h.mu is held.
+func (h *sigHand) own() *actions {
+	if h.lazy {
+		c := *h.actions
+		h.actions, h.lazy = &c, false
+	}
+	return h.actions
 }
 
 func (h *sigHand) share() *sigHand {
@@ -56,7 +91,20 @@ func (h *sigHand) share() *sigHand {
 func (h *sigHand) copy() *sigHand {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return &sigHand{refs: 1, actions: h.actions}
+	h.lazy = true
+	return &sigHand{refs: 1, actions: h.actions, lazy: true}
+}
+
+// unshare returns what only the caller has: h itself, or a copy of it.
+func (h *sigHand) unshare() *sigHand {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.refs == 1 {
+		return h
+	}
+	h.refs--
+	h.lazy = true
+	return &sigHand{refs: 1, actions: h.actions, lazy: true}
 }
 
 func (h *sigHand) drop() {
@@ -65,17 +113,16 @@ func (h *sigHand) drop() {
 	h.mu.Unlock()
 }
 
-// flush sets what is caught, or with all everything, to the default
+// flush sets what is caught to the default; what is ignored stays so
 // (flush_signal_handlers).
-func (h *sigHand) flush(all bool) {
+func (h *sigHand) flush() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for i := range h.actions {
-		a := &h.actions[i]
-		if all || a.Handler != SigIgn {
-			*a = SigAction{}
-		} else {
-			*a = SigAction{Handler: SigIgn}
+	old := h.actions
+	h.actions, h.lazy = &noActions, true
+	for sig := range old {
+		if old[sig].Handler == SigIgn {
+			h.own()[sig].Handler = SigIgn
 		}
 	}
 }
@@ -95,6 +142,11 @@ func (a *SigAction) ignores(sig unix.Signal) bool {
 	return a.Handler == SigIgn || a.Handler == SigDfl && ignoredDfl.Has(sig)
 }
 
+// fatal reports whether a signal with this disposition ends the process (sig_fatal).
+func (a *SigAction) fatal(sig unix.Signal) bool {
+	return a.Handler == SigDfl && !(ignoredDfl | stopSignals).Has(sig)
+}
+
 // SetAction sets, unless next is nil, the disposition of sig and returns what it
 // was (sigaction(2)). EINVAL: no such signal, or one that cannot be caught.
 func (p *Process) SetAction(sig unix.Signal, next *SigAction) (SigAction, error) {
@@ -103,16 +155,17 @@ func (p *Process) SetAction(sig unix.Signal, next *SigAction) (SigAction, error)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.hand.mu.Lock()
-	old := p.hand.actions[sig]
-	if next != nil {
-		n := *next
-		n.Mask &^= unblockable
-		n.Flags &= saKnown
-		p.hand.actions[sig] = n
+	old := p.hand.get(sig)
+	if next == nil {
+		return old, nil
 	}
-	p.hand.mu.Unlock()
-	if next != nil && next.ignores(sig) {
+	n := *next
+	n.Mask &^= unblockable
+	n.Flags &= saKnown
+	if n != old {
+		p.hand.set(sig, n)
+	}
+	if n.ignores(sig) {
 		// POSIX: what is pending and now ignored is thrown away.
 		p.queue.removeAll(p.table, SetOf(sig))
 		for _, t := range p.threads {

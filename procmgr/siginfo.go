@@ -74,6 +74,13 @@ func DecodeSigInfo(b []byte) SigInfo {
 	}
 }
 
+// hidePID makes the sender unknown.
+func (i *SigInfo) hidePID() {
+	raw := *i.raw
+	binary.LittleEndian.PutUint32(raw[16:], 0)
+	i.PID, i.raw = 0, &raw
+}
+
 // Encode writes siginfo_t into b, which has 128 bytes.
 func (i *SigInfo) Encode(b []byte) {
 	b = b[:siginfoSize]
@@ -104,7 +111,7 @@ func (i *SigInfo) Encode(b []byte) {
 		sender()
 	default:
 		switch unix.Signal(i.Signo) {
-		case unix.SIGCHLD:
+		default: // SIGCHLD, or what a child sends instead of it
 			sender()
 			le.PutUint32(b[24:], uint32(i.Status))
 			le.PutUint64(b[32:], i.UTime)

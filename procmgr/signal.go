@@ -1,12 +1,15 @@
 package procmgr
 
 import (
-	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/waiter"
 )
+
+// blocked returns the signals that t does not take: those that it waits for in
+// Sigtimedwait come to it all the same. Process.mu is held.
+func (t *Thread) blocked() SigSet { return t.mask &^ t.waitSet }
 
 // recalc sets the signal bit of pending (recalc_sigpending). Process.mu is held.
 func (t *Thread) recalc() {
@@ -42,13 +45,31 @@ func (t *Thread) setMask(m SigSet) {
 	}
 }
 
-// retarget wakes threads for signals of the process whose taker is gone.
+// retarget finds other threads for signals of the process whose taker is gone
+// (retarget_shared_pending). Process.mu is held.
 func (p *Process) retarget(set SigSet) {
 	for _, o := range p.threads {
-		if set&^o.mask != 0 && o.pending.Load()&pendSignal == 0 {
-			o.setPending(pendSignal)
-			o.wake()
+		if set == 0 {
+			return
 		}
+		if mine := set &^ o.blocked(); mine != 0 && o.takes() {
+			set &^= mine
+			o.tell(mine)
+		}
+	}
+}
+
+// takes reports whether the thread can be given a signal at all.
+func (t *Thread) takes() bool { return !t.leaving && t.State() != New }
+
+// tell makes the thread look at signals that are pending for it, one of set.
+func (t *Thread) tell(set SigSet) {
+	if set&t.waitSet != 0 {
+		notify(t.sigCh)
+	}
+	if set&^t.mask&^t.waitSet != 0 {
+		t.setPending(pendSignal)
+		t.wake()
 	}
 }
 
@@ -97,15 +118,15 @@ func (t *Thread) PendingSets() (own, process SigSet) {
 	return t.queue.set, t.p.queue.set
 }
 
-// SendSignal sends a signal to the process, any thread of which may take it.
-// EAGAIN: the queue of real-time signals is full.
+// SendSignal sends a signal from the kernel to the process, any thread of which may
+// take it. EAGAIN: the queue of real-time signals is full.
 func (p *Process) SendSignal(info SigInfo) error {
 	p.table.mu.Lock()
 	defer p.table.mu.Unlock()
 	return p.send(info, nil)
 }
 
-// SendSignal sends a signal to one thread (tgkill(2)).
+// SendSignal sends a signal to one thread, as the kernel does.
 func (t *Thread) SendSignal(info SigInfo) error {
 	t.p.table.mu.Lock()
 	defer t.p.table.mu.Unlock()
@@ -113,19 +134,32 @@ func (t *Thread) SendSignal(info SigInfo) error {
 }
 
 // send queues info for target, or any thread if that is nil, and wakes whoever is
-// to take it (__send_signal_locked, complete_signal). Table.mu is held.
+// to take it (__send_signal_locked). It comes from the kernel, and so reaches an init
+// that would not hear of it otherwise. Table.mu is held.
 func (p *Process) send(info SigInfo, target *Thread) error {
+	return p.sendForced(info, target, true)
+}
+
+// sendFrom is send for a signal of another thread.
+func (p *Process) sendFrom(sender *Thread, info SigInfo, target *Thread) error {
+	from := sender.p.id.in(p.id.ns)
+	if info.raw == nil {
+		info.PID = int32(from)
+	} else if from == 0 {
+		info.hidePID()
+	}
+	return p.sendForced(info, target, from == 0)
+}
+
+func (p *Process) sendForced(info SigInfo, target *Thread, force bool) error {
 	sig := unix.Signal(info.Signo)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.threads) == 0 || p.isEnded.Load() {
+	if len(p.threads) == 0 || target != nil && target.State() >= Zombie {
 		return nil
 	}
 	p.prepare(sig)
-	if p.exiting && sig != unix.SIGKILL {
-		return nil
-	}
-	if p.discards(sig, target, &info) {
+	if p.exiting || p.discards(sig, target, force) {
 		return nil
 	}
 	if sig == unix.SIGKILL {
@@ -136,7 +170,7 @@ func (p *Process) send(info SigInfo, target *Thread) error {
 	if target != nil {
 		q = &target.queue
 	}
-	if !q.add(p, info) {
+	if !q.add(p, target, info) {
 		return unix.EAGAIN
 	}
 	p.signals.Notify(waiter.EventIn)
@@ -159,6 +193,9 @@ func (p *Process) prepare(sig unix.Signal) {
 	p.queue.removeAll(p.table, gone)
 	for _, t := range p.threads {
 		t.queue.removeAll(p.table, gone)
+		if sig == unix.SIGCONT {
+			t.stopTaken = false
+		}
 		t.recalc()
 	}
 	if sig == unix.SIGCONT {
@@ -166,97 +203,102 @@ func (p *Process) prepare(sig unix.Signal) {
 	}
 }
 
-// discards reports whether a signal has no effect at all (sig_ignored).
-func (p *Process) discards(sig unix.Signal, target *Thread, info *SigInfo) bool {
+// discards reports whether a signal has no effect at all (sig_ignored). force lets
+// SIGKILL and SIGSTOP through to an init.
+func (p *Process) discards(sig unix.Signal, target *Thread, force bool) bool {
 	t := target
 	if t == nil {
 		t = p.leader
 	}
 	act := p.hand.get(sig)
-	// "sig_kernel_only": the kernel can kill or stop init, nothing else can.
-	force := info.Code == SIKernel && (sig == unix.SIGKILL || sig == unix.SIGSTOP)
-	if p.unkillable && act.Handler == SigDfl && !force {
-		return true
-	}
-	if t.mask.Has(sig) || t.waitSet.Has(sig) {
+	if t.mask.Has(sig) {
 		return false // it may be unblocked, and handled otherwise, by then
 	}
 	if t.follow != nil && sig != unix.SIGKILL {
 		return false // NextWork tells of it
 	}
+	if p.unkillable && act.Handler == SigDfl && !(force && unblockable.Has(sig)) {
+		return true
+	}
 	return act.ignores(sig)
 }
 
-// choose finds a thread to take sig and wakes it.
+// choose finds a thread to take sig, and wakes it (complete_signal). A signal that is
+// going to end the process does so at once, unless a core dump is due.
 func (p *Process) choose(sig unix.Signal, target *Thread) {
-	takes := func(t *Thread) bool {
-		if t.waitSet.Has(sig) {
-			notify(t.sigCh)
-			return true
-		}
-		if t.mask.Has(sig) || t.State() == Zombie {
-			return false
-		}
-		t.setPending(pendSignal)
-		t.wake()
-		return true
+	t := target
+	if t == nil {
+		t = p.taker(sig)
+	} else if t.blocked().Has(sig) || !t.takes() {
+		t = nil
 	}
-	if target != nil {
-		takes(target)
+	if t == nil {
+		return // who unblocks it finds it
+	}
+	act := p.hand.get(sig)
+	if act.fatal(sig) && !coreSignals.Has(sig) && !t.mask.Has(sig) && !p.unkillable && t.follow == nil {
+		p.beginGroupExit(SignalStatus(sig))
 		return
 	}
-	// A thread that waits for just this one comes first, then the leader.
-	for _, t := range p.threads {
-		if t.waitSet.Has(sig) && takes(t) {
-			return
-		}
-	}
-	if slices.Contains(p.threads, p.leader) && takes(p.leader) {
-		return
-	}
-	for _, t := range p.threads {
-		if takes(t) {
-			return
-		}
-	}
+	t.tell(SetOf(sig))
 }
 
-func notify(ch chan struct{}) {
-	select {
-	case ch <- struct{}{}:
-	default:
+// taker returns a thread for a signal of the process: the leader, if it does not
+// block it and has no other to see to; otherwise another such, or at least one that
+// does not block it. nil: all block it.
+func (p *Process) taker(sig unix.Signal) *Thread {
+	var busy *Thread
+	for i := -1; i < len(p.threads); i++ {
+		t := p.leader
+		if i >= 0 {
+			t = p.threads[i]
+		}
+		if t.blocked().Has(sig) || !t.takes() {
+			// A process that is not started yet has nobody else.
+			if p.started || t.blocked().Has(sig) {
+				continue
+			}
+		}
+		if t.pending.Load()&pendSignal == 0 {
+			return t
+		}
+		if busy == nil {
+			busy = t
+		}
 	}
+	return busy
 }
 
 // ForceSignal makes the thread itself take a signal at once, for a fault of its
 // own: if it is blocked or ignored, it is unblocked and its disposition becomes the
-// default one, which ends the process (force_sig_info).
+// default one, which ends the process, even an init (force_sig_info).
 func (t *Thread) ForceSignal(info SigInfo) {
-	sig := unix.Signal(info.Signo)
-	p := t.p
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.hand.mu.Lock()
-	act := &p.hand.actions[sig]
-	if t.mask.Has(sig) || act.Handler == SigIgn {
-		*act = SigAction{}
-		t.mask &^= SetOf(sig)
-	}
-	p.hand.mu.Unlock()
-	t.queue.add(p, info)
-	t.setPending(pendSignal)
+	t.force(info, false)
 }
 
 // ForceSegv ends a thread that cannot take signal sig: its handler's frame cannot
 // be built. A SIGSEGV that cannot be delivered has no second chance
 // (force_sigsegv).
 func (t *Thread) ForceSegv(sig int32) {
-	if unix.Signal(sig) == unix.SIGSEGV {
-		t.p.hand.mu.Lock()
-		t.p.hand.actions[unix.SIGSEGV] = SigAction{}
-		t.p.hand.mu.Unlock()
+	t.force(SigInfo{Signo: int32(unix.SIGSEGV), Code: SIKernel}, unix.Signal(sig) == unix.SIGSEGV)
+}
+
+func (t *Thread) force(info SigInfo, toDefault bool) {
+	sig := unix.Signal(info.Signo)
+	p := t.p
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	act := p.hand.get(sig)
+	if toDefault || t.mask.Has(sig) || act.Handler == SigIgn {
+		act.Handler = SigDfl
+		p.hand.set(sig, act)
+		t.mask &^= SetOf(sig)
 	}
-	t.ForceSignal(SigInfo{Signo: int32(unix.SIGSEGV), Code: SIKernel})
+	if act.Handler == SigDfl {
+		p.unkillable = false
+	}
+	t.queue.add(p, t, info)
+	t.recalc()
 }
 
 // Dequeue takes a pending signal out of set without delivering it (signalfd(2)).
@@ -289,6 +331,9 @@ func (t *Thread) Sigtimedwait(set SigSet, deadline time.Time) (SigInfo, error) {
 			t.recalc()
 			p.mu.Unlock()
 			return info, nil
+		}
+		if t.sigCh == nil {
+			t.sigCh = make(chan struct{}, 1)
 		}
 		t.waitSet = set
 		t.recalc()

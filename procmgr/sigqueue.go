@@ -10,40 +10,85 @@ import (
 const firstRT = 32
 
 // sigQueue holds pending signals (struct sigpending): each standard one at most
-// once, real-time ones in order.
+// once, real-time ones as often as they were sent, in order.
 type sigQueue struct {
-	set  SigSet
-	list []queued
+	set      SigSet
+	standard []queued
+	realtime *[NumSignals - firstRT + 1]fifo // made when first used
 }
 
+// queued is a pending signal. A signal that is in the set only has lost what else
+// was known of it.
 type queued struct {
-	info    SigInfo
-	uid     uint32 // whom it is charged to
-	charged bool
+	info SigInfo
+	user *user // whom it is charged to; nil: nobody
 }
 
-// add queues a signal. It reports false when a real-time signal sent by
-// sigqueue(3) finds the user's limit reached; other signals lose their details
-// then, as in Linux's __send_signal_locked.
-func (q *sigQueue) add(p *Process, info SigInfo) bool {
+// fifo is a queue of signals of one number.
+type fifo struct {
+	list []queued
+	head int
+}
+
+func (f *fifo) put(e queued) { f.list = append(f.list, e) }
+
+func (f *fifo) get() queued {
+	e := f.list[f.head]
+	f.list[f.head] = queued{}
+	if f.head++; f.head == len(f.list) {
+		*f = fifo{}
+	} else if f.head >= 64 && f.head*2 >= len(f.list) {
+		f.list = append([]queued(nil), f.list[f.head:]...)
+		f.head = 0
+	}
+	return e
+}
+
+func (f *fifo) len() int { return len(f.list) - f.head }
+
+// add queues a signal for t, or for the process if that is nil. RLIMIT_SIGPENDING
+// counts them for each user (__send_signal_locked): when it is reached, standard
+// signals that the kernel or kill(2) sent are queued all the same, others lose their
+// details, and add reports false for a real-time signal that sigqueue(3) or a timer
+// sent.
+func (q *sigQueue) add(p *Process, t *Thread, info SigInfo) bool {
 	sig := unix.Signal(info.Signo)
 	if sig < firstRT && q.set.Has(sig) {
 		return true
 	}
-	uid := p.leader.Credentials().RUID
-	charged := p.table.chargePending(uid, p.limits.Soft(rlimitSigPending))
-	if !charged {
+	limit := p.limits.Soft(rlimitSigPending)
+	if sig < firstRT && info.Code >= 0 {
+		limit = Infinity
+	}
+	u := p.payer(t)
+	if !p.table.chargePending(u, limit) {
 		if sig >= firstRT && info.Code != SIUser && info.Code != SIKernel {
 			return false
 		}
-		if q.set.Has(sig) {
-			return true
-		}
-		info = SigInfo{Signo: info.Signo}
+		q.set |= SetOf(sig)
+		return true
 	}
 	q.set |= SetOf(sig)
-	q.list = append(q.list, queued{info, uid, charged})
+	if sig < firstRT {
+		q.standard = append(q.standard, queued{info, u})
+		return true
+	}
+	if q.realtime == nil {
+		q.realtime = new([NumSignals - firstRT + 1]fifo)
+	}
+	q.realtime[sig-firstRT].put(queued{info, u})
 	return true
+}
+
+// payer returns the user that a signal for t, or for any thread, is charged to.
+func (p *Process) payer(t *Thread) *user {
+	switch {
+	case t != nil:
+		return t.user
+	case !p.leader.leaving:
+		return p.leader.user
+	}
+	return p.threads[0].user
 }
 
 // take removes the signal that is due among those in want: synchronous ones
@@ -57,43 +102,36 @@ func (q *sigQueue) take(tb *Table, want SigSet) (SigInfo, bool) {
 		set = s
 	}
 	sig := unix.Signal(bits.TrailingZeros64(uint64(set)) + 1)
-	found := -1
+	e := queued{info: SigInfo{Signo: int32(sig)}}
 	more := false
-	for i := range q.list {
-		if q.list[i].info.Signo == int32(sig) {
-			if found >= 0 {
-				more = true
+	if sig < firstRT {
+		for i := range q.standard {
+			if q.standard[i].info.Signo == int32(sig) {
+				e = q.standard[i]
+				last := len(q.standard) - 1
+				q.standard[i] = q.standard[last]
+				q.standard = q.standard[:last]
 				break
 			}
-			found = i
+		}
+	} else if q.realtime != nil {
+		if f := &q.realtime[sig-firstRT]; f.len() > 0 {
+			e = f.get()
+			more = f.len() > 0
 		}
 	}
-	e := q.list[found]
-	q.list = append(q.list[:found], q.list[found+1:]...)
 	if !more {
 		q.set &^= SetOf(sig)
 	}
-	if e.charged {
-		tb.dischargePending(e.uid)
+	if e.user != nil {
+		tb.dischargePending(e.user)
 	}
 	return e.info, true
 }
 
 // removeAll throws away what is pending of a set.
 func (q *sigQueue) removeAll(tb *Table, set SigSet) {
-	if q.set&set == 0 {
-		return
+	for q.set&set != 0 {
+		q.take(tb, set)
 	}
-	kept := q.list[:0]
-	for _, e := range q.list {
-		if set.Has(unix.Signal(e.info.Signo)) {
-			if e.charged {
-				tb.dischargePending(e.uid)
-			}
-			continue
-		}
-		kept = append(kept, e)
-	}
-	q.list = kept
-	q.set &^= set
 }

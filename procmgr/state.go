@@ -2,13 +2,25 @@ package procmgr
 
 import "fmt"
 
-// State is where a thread is in its life.
+// State is where a thread is in its life:
+//
+//	                     SIGSTOP … SIGCONT
+//	                    ┌─────── Stopped ←──┐
+//	                    ↓                   │
+//	New ── Start ──→ Ready ──────────────→ Running ── FinishExit ──→ Zombie ── Wait ──→ Dead
+//	 │                  ↑                   │
+//	 └─ Abort ─→ Dead   └─────── Blocked ←──┘
+//	                             Block
+//
+// Ready becomes Running when the thread gets a run slot, at once if there is a free
+// one or if slots are not limited; Running becomes Ready when it has to give the slot
+// up. Zombie is skipped by threads that nobody waits for.
 type State uint32
 
 const (
 	// New: made, but not started; nobody can signal or wait for it.
 	New State = iota
-	// Ready: it could run.
+	// Ready: it could run, and waits for a processor.
 	Ready
 	// Running: it runs guest code or a system call.
 	Running

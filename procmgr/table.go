@@ -1,7 +1,6 @@
 package procmgr
 
 import (
-	"sort"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -11,8 +10,8 @@ import (
 
 // Config is what a Table is made with; the zero value is fine.
 type Config struct {
-	// MaxPID is one more than the highest id. 0: 32768, Linux's default on
-	// small machines.
+	// MaxPID is one more than the highest id, MaxPID at most. 0: 32768, Linux's
+	// default on small machines.
 	MaxPID int
 	// Limits are what init starts with; nil: DefaultLimits.
 	Limits *[NumLimits]Limit
@@ -20,16 +19,18 @@ type Config struct {
 	Now func() time.Duration
 }
 
-// Table holds the processes of one pid namespace. Its methods are safe from any
-// goroutine.
+// Table holds the processes of a sandbox: a root pid namespace, and what is below
+// it. Its methods are safe from any goroutine.
 type Table struct {
 	now    func() time.Duration
 	limits [NumLimits]Limit
 
-	mu        sync.Mutex
-	ids       idTable
-	init      *Process
-	ended     Rusage       // of all threads that have ended
+	mu         sync.Mutex
+	root       PIDNamespace
+	seq        uint64 // of children
+	subreapers int
+	ended      Rusage // of all threads that have ended
+
 	processes atomic.Int64 // live and zombie
 	threads   atomic.Int64
 	forks     atomic.Uint64
@@ -39,13 +40,6 @@ type Table struct {
 	users  map[uint32]*user
 }
 
-// user counts what a user's processes hold, for RLIMIT_NPROC and
-// RLIMIT_SIGPENDING.
-type user struct {
-	threads int
-	pending int
-}
-
 // NewTable makes an empty Table.
 func NewTable(c Config) *Table {
 	tb := &Table{now: c.Now, users: make(map[uint32]*user)}
@@ -53,10 +47,11 @@ func NewTable(c Config) *Table {
 		start := time.Now()
 		tb.now = func() time.Duration { return time.Since(start) }
 	}
-	tb.ids.max = c.MaxPID
-	if tb.ids.max <= 0 || tb.ids.max > MaxPID {
-		tb.ids.max = 32768
+	if c.MaxPID <= 1 || c.MaxPID > MaxPID {
+		c.MaxPID = 32768
 	}
+	tb.root.table = tb
+	tb.root.ids.init(c.MaxPID)
 	tb.limits = DefaultLimits()
 	if c.Limits != nil {
 		tb.limits = *c.Limits
@@ -64,86 +59,100 @@ func NewTable(c Config) *Table {
 	return tb
 }
 
-// CreateProcess makes a started process: init, which has id 1, without a
-// parent; otherwise a child of parent as fork(2) makes it. prio is its nice
-// value, -20 to 19. EAGAIN: no ids left, or the user's limit is reached.
+// Root returns the pid namespace that all processes are visible in.
+func (tb *Table) Root() *PIDNamespace { return &tb.root }
+
+// CreateProcess makes a started process: init, which has id 1 and root's
+// credentials, without a parent; otherwise a child of parent as fork(2) makes it.
+// name is its comm, cut to 15 bytes; prio its nice value, -20 to 19. EEXIST: there is
+// an init already. ESRCH: parent has ended. EAGAIN: no ids left, or the user's limit
+// is reached.
 func (tb *Table) CreateProcess(parent *Process, name string, prio int) (*Process, error) {
-	if parent != nil {
-		th, err := tb.Fork(parent.Leader(), CloneOptions{ExitSignal: unix.SIGCHLD})
-		if err != nil {
-			return nil, err
-		}
-		th.SetName(name)
-		th.nice.Store(int32(clampNice(prio)))
-		th.Start()
-		return th.Process(), nil
+	if parent == nil {
+		return tb.createInit(name, prio)
 	}
+	from := parent.alive()
+	if from == nil {
+		return nil, unix.ESRCH
+	}
+	th, err := tb.fork(from, CloneOptions{ExitSignal: unix.SIGCHLD}, pendExit)
+	if err == ErrInterrupted {
+		return nil, unix.ESRCH
+	}
+	if err != nil {
+		return nil, err
+	}
+	th.SetName(name)
+	th.setNice(prio)
+	th.Start()
+	return th.Process(), nil
+}
+
+func (tb *Table) createInit(name string, prio int) (*Process, error) {
 	tb.mu.Lock()
-	if tb.init != nil {
+	if tb.root.init != nil {
 		tb.mu.Unlock()
 		return nil, unix.EEXIST
 	}
-	n, err := tb.ids.alloc(1)
+	n, err := tb.root.newID([]int{1})
 	if err != nil {
 		tb.mu.Unlock()
 		return nil, err
 	}
-	p := &Process{table: tb, hand: newSigHand(), limits: &LimitSet{limits: tb.limits}, unkillable: true}
+	tb.root.ids.last = n.nr
+	tb.lastPID.Store(int64(n.nr))
+	creds := RootCredentials()
+	u, _ := tb.chargeUser(creds.RUID)
+	p := &Process{table: tb, hand: newSigHand(), unkillable: true}
+	p.limits.limits = tb.limits
 	p.dumpable.Store(1)
-	th := p.newThread(n)
-	th.creds.Store(RootCredentials())
+	th := p.newThread(n, u)
+	th.creds.Store(creds)
 	th.SetName(name)
-	th.nice.Store(int32(clampNice(prio)))
-	p.leader = th
-	p.id.Store(1)
-	tb.init = p
+	th.setNice(prio)
+	tb.root.init = p
 	s := &Session{id: n, leader: p}
 	n.session = s
 	tb.joinGroup(p, tb.newGroup(n, s))
 	tb.mu.Unlock()
-	tb.chargeThread(th.Credentials().RUID, 1)
 	th.Start()
 	return p, nil
 }
 
-func clampNice(n int) int { return max(-20, min(19, n)) }
+// alive returns a thread that has not ended, the leader if it can be; nil if there
+// is none.
+func (p *Process) alive() *Thread {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var found *Thread
+	for _, t := range p.threads {
+		if !t.leaving && (t == p.leader || found == nil) {
+			found = t
+		}
+	}
+	return found
+}
 
 // Init returns the root of the hierarchy, nil before there is one.
-func (tb *Table) Init() *Process {
-	tb.mu.Lock()
-	defer tb.mu.Unlock()
-	return tb.init
-}
+func (tb *Table) Init() *Process { return tb.root.Init() }
 
 // GetThread returns the thread with an id, nil if there is none (or if it is not
 // started yet).
-func (tb *Table) GetThread(tid int) *Thread {
-	n := tb.ids.get(tid)
-	if n == nil {
-		return nil
-	}
-	th := n.thread.Load()
-	if th == nil || th.State() == New {
-		return nil
-	}
-	return th
-}
+func (tb *Table) GetThread(tid int) *Thread { return tb.root.GetThread(tid) }
 
 // GetProcess returns the process with an id, zombies included; nil if there is
-// none.
-func (tb *Table) GetProcess(pid int) *Process {
-	th := tb.GetThread(pid)
-	if th == nil || th.p.ID() != pid {
-		return nil
-	}
-	return th.p
-}
+// none. It takes constant time and no lock.
+func (tb *Table) GetProcess(pid int) *Process { return tb.root.GetProcess(pid) }
 
-// Getpid returns the caller's process id (getpid(2)).
-func (tb *Table) Getpid(t *Thread) int { return t.p.ID() }
+// Getpid returns the caller's process id in its own pid namespace (getpid(2)).
+func (tb *Table) Getpid(t *Thread) int { return t.p.id.own() }
 
-// Getppid returns the id of the caller's parent (getppid(2)).
-func (tb *Table) Getppid(t *Thread) int { return t.p.ParentID() }
+// Gettid returns the caller's thread id in its own pid namespace (gettid(2)).
+func (tb *Table) Gettid(t *Thread) int { return t.id.Load().own() }
+
+// Getppid returns the id of the caller's parent in the caller's pid namespace, 0 if
+// the parent is outside of it (getppid(2)).
+func (tb *Table) Getppid(t *Thread) int { return t.p.ParentIDIn(t.Namespace()) }
 
 // ProcessCount returns how many processes there are, zombies included.
 func (tb *Table) ProcessCount() int { return int(tb.processes.Load()) }
@@ -157,7 +166,7 @@ func (tb *Table) Forks() uint64 { return tb.forks.Load() }
 // LastPID returns the id that was given last.
 func (tb *Table) LastPID() int { return int(tb.lastPID.Load()) }
 
-// Info is a process in a listing.
+// Info is a process in a listing. Ids are those of the root namespace.
 type Info struct {
 	PID, Parent, Group, Session int
 	Name                        string
@@ -166,73 +175,34 @@ type Info struct {
 	Threads                     int
 }
 
-// ListProcesses returns all processes by id.
+// Info describes the process in one go.
+func (p *Process) Info() Info {
+	p.table.mu.Lock()
+	defer p.table.mu.Unlock()
+	p.mu.Lock()
+	i := Info{
+		PID: p.ID(), Name: p.leader.Name(), State: p.leader.State(), Priority: p.leader.Nice(), Threads: len(p.threads),
+	}
+	if p.stopped {
+		i.State = Stopped
+	}
+	p.mu.Unlock()
+	if p.parent != nil {
+		i.Parent = p.parent.ID()
+	}
+	if p.group != nil {
+		i.Group, i.Session = p.group.id.nr, p.group.session.id.nr
+	}
+	return i
+}
+
+// ListProcesses returns all processes by id, in linear time.
 func (tb *Table) ListProcesses() []Info {
-	var out []Info
-	tb.ForEach(func(p *Process) {
-		out = append(out, Info{
-			PID: p.ID(), Parent: p.ParentID(), Group: p.GroupID(), Session: p.SessionID(),
-			Name: p.Leader().Name(), State: p.State(), Priority: p.Leader().Nice(), Threads: len(p.Threads()),
-		})
-	})
+	out := make([]Info, 0, tb.ProcessCount())
+	tb.ForEach(func(p *Process) { out = append(out, p.Info()) })
 	return out
 }
 
 // ForEach calls fn for all processes by id, without a lock held: some may have
 // ended meanwhile.
-func (tb *Table) ForEach(fn func(*Process)) {
-	tb.mu.Lock()
-	var all []*Process
-	if tb.init != nil {
-		all = append(all, tb.init)
-		for i := 0; i < len(all); i++ {
-			for c := all[i].children.first; c != nil; c = c.sibling.next {
-				if c.started {
-					all = append(all, c)
-				}
-			}
-		}
-	}
-	tb.mu.Unlock()
-	sort.Slice(all, func(i, j int) bool { return all[i].ID() < all[j].ID() })
-	for _, p := range all {
-		fn(p)
-	}
-}
-
-// chargeThread counts a thread of a user.
-func (tb *Table) chargeThread(uid uint32, n int) int {
-	tb.userMu.Lock()
-	defer tb.userMu.Unlock()
-	u := tb.user(uid)
-	u.threads += n
-	return u.threads
-}
-
-// chargePending counts a queued signal of a user, unless that makes more than
-// limit.
-func (tb *Table) chargePending(uid uint32, limit uint64) bool {
-	tb.userMu.Lock()
-	defer tb.userMu.Unlock()
-	u := tb.user(uid)
-	if uint64(u.pending) >= limit {
-		return false
-	}
-	u.pending++
-	return true
-}
-
-func (tb *Table) dischargePending(uid uint32) {
-	tb.userMu.Lock()
-	defer tb.userMu.Unlock()
-	tb.user(uid).pending--
-}
-
-func (tb *Table) user(uid uint32) *user {
-	u := tb.users[uid]
-	if u == nil {
-		u = new(user)
-		tb.users[uid] = u
-	}
-	return u
-}
+func (tb *Table) ForEach(fn func(*Process)) { tb.root.ForEach(fn) }

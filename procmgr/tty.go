@@ -36,7 +36,7 @@ func (tb *Table) setFront(c *control, n *id) {
 	}
 	if old != nil {
 		old.fronts--
-		tb.ids.release(old)
+		old.release()
 	}
 }
 
@@ -70,7 +70,8 @@ func (tb *Table) TerminalOf(p *Process) *Terminal {
 }
 
 // TerminalStat returns what /proc/PID/stat shows of p's controlling terminal: the
-// number, 0 for none, and the foreground group, -1 for none.
+// number, 0 for none, and the foreground group's id in the root pid namespace, -1 for
+// none.
 func (tb *Table) TerminalStat(p *Process) (number uint64, foreground int) {
 	tb.mu.Lock()
 	defer tb.mu.Unlock()
@@ -187,30 +188,38 @@ func (tb *Table) HangUp(term *Terminal) {
 	}
 	if front != nil {
 		front.fronts--
-		tb.ids.release(front)
+		front.release()
 	}
+}
+
+// Foreground returns the id of the terminal's foreground group in a pid namespace, 0 if
+// there is none.
+func (ns *PIDNamespace) Foreground(term *Terminal) int {
+	ns.table.mu.Lock()
+	defer ns.table.mu.Unlock()
+	if c := term.control; c != nil && c.front != nil {
+		return c.front.in(ns)
+	}
+	return 0
 }
 
 // Foreground returns the id of the terminal's foreground group, 0 if there is none.
-func (tb *Table) Foreground(term *Terminal) int {
-	tb.mu.Lock()
-	defer tb.mu.Unlock()
-	if c := term.control; c != nil && c.front != nil {
-		return c.front.nr
+func (tb *Table) Foreground(term *Terminal) int { return tb.root.Foreground(term) }
+
+// TerminalSession returns the id of the session that term controls in a pid namespace
+// (TIOCGSID), 0 if there is none.
+func (ns *PIDNamespace) TerminalSession(term *Terminal) int {
+	ns.table.mu.Lock()
+	defer ns.table.mu.Unlock()
+	if c := term.control; c != nil {
+		return c.session.id.in(ns)
 	}
 	return 0
 }
 
-// TerminalSession returns the id of the session that term controls (TIOCGSID), 0 if
-// there is none.
-func (tb *Table) TerminalSession(term *Terminal) int {
-	tb.mu.Lock()
-	defer tb.mu.Unlock()
-	if c := term.control; c != nil {
-		return c.session.id.nr
-	}
-	return 0
-}
+// TerminalSession returns the id of the session that term controls, 0 if there is
+// none.
+func (tb *Table) TerminalSession(term *Terminal) int { return tb.root.TerminalSession(term) }
 
 // SetForeground puts a group of p's session into the foreground of its controlling
 // terminal (TIOCSPGRP). EINVAL, ESRCH: no group or process has this id. ENOTTY: term
@@ -224,7 +233,7 @@ func (tb *Table) SetForeground(p *Process, term *Terminal, pgid int) error {
 	if p.terminal() != term || p.control.session != p.group.session {
 		return unix.ENOTTY
 	}
-	n := tb.ids.get(pgid)
+	n := p.id.ns.ids.get(pgid)
 	if n == nil {
 		return unix.ESRCH
 	}
@@ -299,7 +308,7 @@ func (p *Process) signal(sig unix.Signal) {
 
 // signal sends a signal from the kernel to all processes of the group.
 func (g *Group) signal(sig unix.Signal) {
-	for _, p := range g.processes() {
+	for p := g.members.first; p != nil; p = p.peer.next {
 		p.signal(sig)
 	}
 }

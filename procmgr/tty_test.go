@@ -25,8 +25,9 @@ func newJobs(t *testing.T) *jobs {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// What is ignored by default is queued all the same while it is blocked.
-		p.Leader().SetSignalMask(SetOf(unix.SIGCONT))
+		// What is ignored by default is queued all the same while it is blocked, and
+		// what is fatal does not end the process.
+		p.Leader().SetSignalMask(SetOf(unix.SIGCONT, unix.SIGHUP))
 		return p
 	}
 	j.shell = make(init)
@@ -92,14 +93,14 @@ func TestForeground(t *testing.T) {
 	if got := j.tb.Foreground(&j.term); got != pid {
 		t.Errorf("foreground after the group ended: %d, want %d", got, pid)
 	}
-	if j.tb.ids.get(pid) == nil {
+	if j.tb.root.ids.get(pid) == nil {
 		t.Error("the number is free")
 	}
 	j.tb.SignalForeground(&j.term, unix.SIGINT)
 	if err := j.tb.SetForeground(j.shell, &j.term, j.shell.ID()); err != nil {
 		t.Fatal(err)
 	}
-	if j.tb.ids.get(pid) != nil {
+	if j.tb.root.ids.get(pid) != nil {
 		t.Error("the number is not free")
 	}
 }
@@ -132,9 +133,8 @@ func TestCheckTerminal(t *testing.T) {
 	}
 	// Without its parent in the session, the other job is orphaned.
 	j.tb.SetForeground(j.shell, &j.term, j.shell.ID())
-	j.two.parent.children.remove(j.two)
-	j.two.parent = j.tb.init
-	j.tb.init.children.add(j.two)
+	j.tb.disown(j.two)
+	j.tb.adopt(j.two, j.tb.Init().Leader())
 	if err := j.tb.CheckTerminal(j.two.Leader(), &j.term, unix.SIGTTOU); err != unix.EIO {
 		t.Errorf("orphaned: %v, want EIO", err)
 	}

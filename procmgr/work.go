@@ -30,54 +30,59 @@ type Work struct {
 // stop, end the process), stays while the process is stopped, and returns with what
 // is left to the caller (get_signal). Only the thread's own goroutine calls it.
 func (t *Thread) NextWork() Work {
-	p := t.p
 	for {
-		if t.pending.Load()&pendExit != 0 {
+		switch bits := t.pending.Load(); {
+		case bits&pendExit != 0:
 			return Work{Kind: WorkExit}
-		}
-		if t.pending.Load()&pendStop != 0 {
+		case bits&pendStop != 0:
 			t.stayStopped()
-			continue
-		}
-		if t.pending.Load()&pendSignal == 0 {
+		case bits&pendSignal != 0:
+			if w, ok := t.nextSignal(); ok {
+				return w
+			}
+		default:
 			return Work{}
 		}
-		p.mu.Lock()
-		info, ok := t.dequeue(^t.mask)
-		if !ok {
-			t.recalc()
-			p.mu.Unlock()
-			continue
-		}
-		sig := unix.Signal(info.Signo)
-		if t.follow != nil {
-			seen := info
-			p.mu.Unlock()
-			t.follow(&seen)
-			p.mu.Lock()
-		}
-		p.hand.mu.Lock()
-		act := p.hand.actions[sig]
-		if act.Handler > SigIgn && act.Flags&saResetHand != 0 {
-			p.hand.actions[sig].Handler = SigDfl
-		}
-		p.hand.mu.Unlock()
-		switch {
-		case act.Handler > SigIgn:
-			p.mu.Unlock()
-			return Work{WorkDeliver, info, act}
-		case act.ignores(sig):
-		case p.unkillable && info.Code != SIKernel:
-		case stopSignals.Has(sig):
-			p.mu.Unlock()
-			t.stop(sig)
-			continue
-		default:
-			status := SignalStatus(sig)
-			p.beginGroupExit(status)
-		}
-		p.mu.Unlock()
 	}
+}
+
+// nextSignal takes a signal from the queues and does what its disposition says; ok
+// if that is to run a handler.
+func (t *Thread) nextSignal() (w Work, ok bool) {
+	p := t.p
+	p.mu.Lock()
+	info, ok := t.dequeue(^t.mask)
+	if !ok {
+		t.recalc()
+		p.mu.Unlock()
+		return Work{}, false
+	}
+	sig := unix.Signal(info.Signo)
+	t.stopTaken = stopSignals.Has(sig)
+	if t.follow != nil {
+		seen := info
+		p.mu.Unlock()
+		t.follow(&seen)
+		p.mu.Lock()
+	}
+	act := p.hand.take(sig)
+	switch {
+	case act.Handler > SigIgn:
+		p.mu.Unlock()
+		return Work{WorkDeliver, info, act}, true
+	case act.ignores(sig):
+	case p.unkillable && sig != unix.SIGSTOP:
+		// Init gets no signals that it does not want. A SIGSTOP is here only if
+		// it came from a namespace above.
+	case stopSignals.Has(sig):
+		p.mu.Unlock()
+		t.stop(sig)
+		return Work{}, false
+	default:
+		p.beginGroupExit(SignalStatus(sig))
+	}
+	p.mu.Unlock()
+	return Work{}, false
 }
 
 // FollowSignals makes NextWork call fn for each signal just before it takes effect,
@@ -102,13 +107,16 @@ func (t *Thread) stop(sig unix.Signal) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	// A SIGCONT that came between taking the signal and now wins.
-	if p.exiting || p.queue.set.Has(unix.SIGCONT) || t.queue.set.Has(unix.SIGCONT) || p.stopping != 0 {
+	if !t.stopTaken || p.exiting || p.execer != nil || p.stopping != 0 {
 		return
 	}
 	p.stopping = sig
-	p.toStop = len(p.threads)
 	for _, o := range p.threads {
-		o.stopSeen = false
+		if o.leaving || o.State() == New {
+			continue // it does not stop; a new one joins in Start
+		}
+		o.stopDue = true
+		p.toStop++
 		o.setPending(pendStop)
 		if o != t {
 			o.wake()
@@ -120,69 +128,90 @@ func (t *Thread) stop(sig unix.Signal) {
 // tells the parent.
 func (t *Thread) stayStopped() {
 	p := t.p
-	p.table.mu.Lock()
-	p.mu.Lock()
-	if p.stopping == 0 || t.pending.Load()&pendExit != 0 {
-		t.clearPending(pendStop)
+	var begin time.Time
+	for {
+		p.table.mu.Lock()
+		p.mu.Lock()
+		stay := p.stopping != 0 && t.pending.Load()&pendExit == 0
+		if !stay {
+			t.clearPending(pendStop)
+		} else {
+			if t.State() != Stopped {
+				t.setState(Stopped)
+				begin = time.Now()
+			}
+			t.endsStop()
+		}
 		p.mu.Unlock()
 		p.table.mu.Unlock()
-		return
-	}
-	if !t.stopSeen {
-		t.stopSeen = true
-		p.countStopped()
-	}
-	p.mu.Unlock()
-	p.table.mu.Unlock()
-
-	t.setState(Stopped)
-	begin := time.Now()
-	for t.pending.Load()&pendStop != 0 && t.pending.Load()&pendExit == 0 {
+		if !stay {
+			break
+		}
 		<-t.kick
 	}
-	t.resume()
-	t.usage.blocked.Add(int64(time.Since(begin)))
-}
-
-// countStopped notes that one thread more has stopped, or is gone. Table.mu and
-// p.mu are held.
-func (p *Process) countStopped() {
-	p.toStop--
-	if p.toStop == 0 && !p.stopped {
-		p.stopped = true
-		p.report.stopped = stopStatus(p.stopping)
-		p.report.continued = false
-		p.tellParent(CLDStopped, int32(p.stopping))
+	if !begin.IsZero() {
+		t.resume()
+		t.usage.blocked.Add(int64(time.Since(begin)))
 	}
 }
 
-// resume ends a stop (SIGCONT). Table.mu and p.mu are held.
+// endsStop notes that t has stopped, or is not going to. If it was the last one that
+// the stop waited for, the process is stopped, and the parent hears of it. Table.mu
+// and p.mu are held.
+func (t *Thread) endsStop() {
+	p := t.p
+	if !t.stopDue {
+		return
+	}
+	t.stopDue = false
+	if p.toStop--; p.toStop > 0 || len(p.threads) == 0 {
+		return
+	}
+	p.stopped = true
+	p.report.stopped = stopStatus(p.stopping)
+	p.report.continued = false
+	p.tellParent(CLDStopped, int32(p.stopping))
+}
+
+// endStop ends a stop, complete or not. p.mu is held.
+func (p *Process) endStop() {
+	if p.stopping == 0 {
+		return
+	}
+	p.stopping, p.stopped, p.toStop = 0, false, 0
+	for _, t := range p.threads {
+		t.stopDue = false
+		t.clearPending(pendStop)
+		notify(t.kick)
+	}
+}
+
+// resume ends a stop by SIGCONT. Table.mu and p.mu are held.
 func (p *Process) resume() {
 	if p.stopping == 0 {
 		return
 	}
-	p.stopping = 0
-	for _, t := range p.threads {
-		t.clearPending(pendStop)
-		notify(t.kick)
-	}
+	// A stop that was not complete is reported as one, but collected as a
+	// continuation (prepare_signal).
+	code, status := int32(CLDStopped), int32(p.stopping)
 	if p.stopped {
-		p.stopped = false
-		p.report.stopped = 0
-		p.report.continued = true
-		p.tellParent(CLDContinued, int32(unix.SIGCONT))
+		code, status = CLDContinued, int32(unix.SIGCONT)
 	}
+	p.endStop()
+	p.report.stopped = 0
+	p.report.continued = true
+	p.tellParent(code, status)
 }
 
 // tellParent queues a stop or continuation for the parent's Wait and sends SIGCHLD
 // (do_notify_parent_cldstop). Table.mu is held, and p.mu.
 func (p *Process) tellParent(code, status int32) {
 	parent := p.parent
-	if parent == nil {
+	if parent == nil || !p.started {
 		return
 	}
-	parent.ready.add(p)
-	parent.wakeWaiters()
+	parent.changes.add(p)
+	parent.wakeWaiters(p)
 	act := parent.hand.get(unix.SIGCHLD)
 	if act.Handler == SigIgn || act.Flags&saNoCldStop != 0 {
 		return
@@ -195,26 +224,12 @@ func (p *Process) tellParent(code, status int32) {
 func (p *Process) childInfo(sig unix.Signal, code, status int32, u *Rusage) SigInfo {
 	const tick = 10 * time.Millisecond
 	return SigInfo{
-		Signo: int32(sig), Code: code, PID: int32(p.ID()), UID: p.leader.Credentials().RUID, Status: status,
-		UTime: uint64(u.UserTime / tick), STime: uint64(u.SystemTime / tick),
+		Signo: int32(sig), Code: code, PID: int32(p.id.in(p.parent.id.ns)), UID: p.leader.Credentials().RUID,
+		Status: status, UTime: uint64(u.UserTime / tick), STime: uint64(u.SystemTime / tick),
 	}
 }
 
-// beginGroupExit makes all threads exit; the first status counts. p.mu is held.
-func (p *Process) beginGroupExit(status uint32) {
-	if p.exiting {
-		return
-	}
-	p.exiting = true
-	p.groupCode = status
-	p.stopping = 0
-	for _, t := range p.threads {
-		t.setPending(pendExit)
-		t.wake()
-	}
-}
-
-// remove takes t off the list of threads. p.mu is held.
+// remove takes t off the list of threads. Table.mu and p.mu are held.
 func (p *Process) remove(t *Thread) {
 	if i := slices.Index(p.threads, t); i >= 0 {
 		p.threads = slices.Delete(p.threads, i, i+1)
