@@ -42,7 +42,7 @@ func (t *Task) Clone(o CloneArgs) (uint64, error) {
 	}
 	th, err := t.k.Procs.Fork(t.th, procmgr.CloneOptions{Flags: o.Flags, ExitSignal: o.ExitSignal, SetTID: o.SetTID})
 	if err != nil {
-		return 0, err
+		return 0, Interrupted(err, RestartNoIntr)
 	}
 	child := t.newChild(th, o.Flags)
 	undo := func(err error) (uint64, error) {

@@ -41,6 +41,9 @@ func (t *Task) Exec(a ExecArgs) error {
 	if dir != nil {
 		defer dir.DecRef()
 	}
+	if err := t.th.MayExec(); err != nil {
+		return err
+	}
 	flags := uint32(a.Flags)
 	exe, err := t.Caller().OpenExec(dir, a.Path, flags)
 	if err != nil {
@@ -49,7 +52,7 @@ func (t *Task) Exec(a ExecArgs) error {
 	if len(a.Argv) == 0 {
 		a.Argv = []string{""} // as Linux since 5.18
 	}
-	mem, img, creds, err := t.load(exe, name, &a)
+	mem, img, next, err := t.load(exe, name, &a)
 	if err != nil {
 		return err
 	}
@@ -61,7 +64,8 @@ func (t *Task) Exec(a ExecArgs) error {
 	if t.th.ID() != tid {
 		t.k.Futexes.ReleasePI(uint32(tid)) // the leader's id is t's now
 	}
-	t.enter(mem, img, creds, commOf(a.Path, exe))
+	next.Name = commOf(a.Path, exe)
+	t.enter(mem, img, next)
 	return nil
 }
 
@@ -91,18 +95,19 @@ func (t *Task) execDir(a *ExecArgs) (*vfs.File, string, error) {
 
 // load builds the new image in a new address space. It takes over the reference
 // on exe.
-func (t *Task) load(exe *vfs.File, name string, a *ExecArgs) (*Memory, *loader.Image, *procmgr.Credentials, error) {
+func (t *Task) load(exe *vfs.File, name string, a *ExecArgs) (*Memory, *loader.Image, procmgr.NewProgram, error) {
+	var next procmgr.NewProgram
 	limits := t.Process().Limits()
 	mem, err := t.k.newMemory(limits)
 	if err != nil {
 		exe.DecRef()
-		return nil, nil, nil, err
+		return nil, nil, next, err
 	}
 	creds, secure, err := t.execCreds(exe)
 	if err != nil {
 		exe.DecRef()
 		mem.DecRef()
-		return nil, nil, nil, err
+		return nil, nil, next, err
 	}
 	img, err := loader.Load(loader.Request{
 		Space:      mem.Space,
@@ -119,13 +124,14 @@ func (t *Task) load(exe *vfs.File, name string, a *ExecArgs) (*Memory, *loader.I
 	exe.DecRef()
 	if err != nil {
 		mem.DecRef()
-		return nil, nil, nil, err
+		return nil, nil, next, err
 	}
+	next.Credentials, next.Secure = creds, secure
 	mem.Program = &Program{
 		Layout: img.Layout,
 		Exe:    img.Exe.(executable).File,
 	}
-	return mem, img, creds, nil
+	return mem, img, next, nil
 }
 
 // execCreds works out the credentials of the new program (set-user-ID and so on).
@@ -134,15 +140,14 @@ func (t *Task) execCreds(exe *vfs.File) (*procmgr.Credentials, bool, error) {
 	if err != nil {
 		return nil, false, err
 	}
-	uid, gid := procmgr.NoID, procmgr.NoID
+	f := procmgr.ExecFile{SetUID: procmgr.NoID, SetGID: procmgr.NoID}
 	if st.Mode&unix.S_ISUID != 0 {
-		uid = st.UID
+		f.SetUID = st.UID
 	}
 	if st.Mode&(unix.S_ISGID|unix.S_IXGRP) == unix.S_ISGID|unix.S_IXGRP {
-		gid = st.GID
+		f.SetGID = st.GID
 	}
-	c, secure := t.th.Credentials().ForExec(uid, gid)
-	return c, secure, nil
+	return t.th.Credentials().ForExec(f)
 }
 
 func (t *Task) openInterpreter(path string) (loader.File, error) {
@@ -172,16 +177,13 @@ func (e executable) Size() uint64 {
 }
 
 // enter makes the loaded image t's: the point of no return is past.
-func (t *Task) enter(mem *Memory, img *loader.Image, creds *procmgr.Credentials, name string) {
+func (t *Task) enter(mem *Memory, img *loader.Image, next procmgr.NewProgram) {
 	t.leaveMemory(mem)
 	t.UnshareFiles()
 	t.fds.CloseOnExec()
 	t.sigStack = SigStack{}
 	t.group.exec()
-	if creds != t.th.Credentials() {
-		t.th.SetCredentials(creds)
-	}
-	t.th.CompleteExec(name)
+	t.th.CompleteExec(next)
 	if t.ctx != nil {
 		*t.ctx.Registers() = startRegisters(img)
 		if err := t.ctx.SetFPState(nil); err != nil {

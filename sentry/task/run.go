@@ -17,8 +17,8 @@ import (
 func (t *Task) run(ctx platform.Context) {
 	defer t.k.tasks.Done()
 	t.ctx = ctx
-	t.th.SetRunner(ctx)
 	t.th.Start()
+	t.th.SetRunner(ctx)
 	t.follow()
 	defer t.exit()
 	defer t.contain()
