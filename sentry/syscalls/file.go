@@ -511,7 +511,13 @@ func sysIoctl(t *task.Task, a *task.Args) (uint64, error) {
 		}
 		return 0, f.SetFlags(flags)
 	}
-	return f.Ioctl(t.IoctlMemory(), a.Uint(1), a[2])
+	// EAGAIN: output has to leave a terminal first.
+	var n uint64
+	err = t.WaitFile(f, waiter.WritableEvents, never, func() (err error) {
+		n, err = f.Ioctl(t.IoctlMemory(), a.Uint(1), a[2])
+		return err
+	})
+	return n, task.Interrupted(err, task.RestartSys)
 }
 
 // Copies between files, through a buffer of the sentry's.

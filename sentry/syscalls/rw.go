@@ -2,6 +2,7 @@ package syscalls
 
 import (
 	"encoding/binary"
+	"time"
 
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/hostarch"
@@ -29,6 +30,7 @@ type transfer struct {
 	vec   []mm.Iovec
 	off   int64
 	write bool
+	rest  bool  // what there is will do (vfs.Collector)
 	flags int32 // RWF_*
 }
 
@@ -38,6 +40,9 @@ func (x *transfer) run(t *task.Task) (uint64, error) {
 	f := x.f
 	if x.write && !f.Writable() || !x.write && !f.Readable() {
 		return 0, unix.EBADF
+	}
+	if err := f.Admit(t, x.write); err != nil {
+		return 0, task.Interrupted(err, task.RestartSys)
 	}
 	mask := waiter.EventMask(waiter.ReadableEvents)
 	if x.write {
@@ -98,14 +103,33 @@ func (x *transfer) await(t *task.Task, mask waiter.EventMask) (int64, error) {
 		return 0, err
 	}
 	defer t.Unsubscribe(w)
+	collector, collects := x.f.Ops().(vfs.Collector)
+	collects = collects && !x.write
+	begin, deadline := time.Time{}, never
+	if collects {
+		begin = time.Now()
+	}
 	for {
 		n, err := x.step(t)
 		if err != unix.EAGAIN {
 			return n, err
 		}
-		if err := t.Block(ch, never); err != nil {
-			return 0, task.Interrupted(err, task.RestartSys)
+		if collects {
+			deadline = collector.Deadline(begin)
 		}
+		if err = t.Block(ch, deadline); err == nil {
+			continue
+		}
+		if collects {
+			x.rest = true
+			if n, err := x.step(t); err != unix.EAGAIN {
+				return n, err
+			}
+			if err == unix.ETIMEDOUT {
+				return 0, nil
+			}
+		}
+		return 0, task.Interrupted(err, task.RestartSys)
 	}
 }
 
@@ -138,6 +162,8 @@ func (x *transfer) call(t *task.Task, blocks [][]byte) (int64, error) {
 		return x.f.Write(t.Caller().Creds, blocks, t.FileSizeLimit())
 	case x.off >= 0:
 		return x.f.PRead(blocks, x.off)
+	case x.rest:
+		return x.f.ReadRest(blocks)
 	}
 	if s, ok := x.f.Ops().(*signalfd.FD); ok {
 		return s.For(t.Thread()).Read(blocks)

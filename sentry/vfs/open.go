@@ -207,6 +207,23 @@ func (c *Caller) openPath(p Path, how OpenHow, created bool) (*File, error) {
 	return f, nil
 }
 
+// OpenPath opens what is at p without regard to its permissions (dentry_open).
+func (c *Caller) OpenPath(p Path, flags uint32) (*File, error) {
+	ops, ref, err := c.openInode(p, flags)
+	if err != nil {
+		return nil, err
+	}
+	f, err := c.newFile(p, ops, flags)
+	if err != nil {
+		if ref != nil {
+			ref.drop()
+		}
+		return nil, err
+	}
+	f.fifo = ref
+	return f, nil
+}
+
 // openInode finds the operations: those of devices and FIFOs are not the file
 // system's.
 func (c *Caller) openInode(p Path, flags uint32) (FileOps, *fifoRef, error) {

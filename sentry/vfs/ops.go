@@ -1,6 +1,8 @@
 package vfs
 
 import (
+	"time"
+
 	"gvisor.dev/gvisor/pkg/hostarch"
 	"gvisor.dev/gvisor/pkg/waiter"
 	"runsc-lite/mm/memfile"
@@ -38,6 +40,25 @@ type WriterAt interface {
 // Reader reads a stream (pipe, terminal, socket, eventfd).
 type Reader interface {
 	Read(dst [][]byte) (int64, error)
+}
+
+// Admitter is asked before each read and write whether task, a Caller.Task, may
+// make it now: a terminal's job control. procmgr.ErrInterrupted: the call is to
+// begin anew once the signal that was sent is dealt with.
+type Admitter interface {
+	Admit(task any, write bool) error
+}
+
+// Collector is a Reader that says itself when a read is over that waited: a
+// terminal, by VMIN and VTIME.
+type Collector interface {
+	Reader
+	// Deadline returns, after Read answered EAGAIN, until when a read that
+	// began at begin may go on to wait; the zero Time is for ever.
+	Deadline(begin time.Time) time.Time
+	// ReadRest reads what there is, when that is past or the wait was
+	// interrupted: EAGAIN if there is nothing.
+	ReadRest(dst [][]byte) (int64, error)
 }
 
 // Writer writes a stream. unix.EPIPE: the system call layer sends SIGPIPE.

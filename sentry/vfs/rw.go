@@ -30,6 +30,22 @@ func head(bufs [][]byte, n int64) [][]byte {
 	return out
 }
 
+// Admit is Admitter's: nil for files without it.
+func (f *File) Admit(task any, write bool) error {
+	if a, ok := f.ops.(Admitter); ok {
+		return a.Admit(task, write)
+	}
+	return nil
+}
+
+// ReadRest is Collector's.
+func (f *File) ReadRest(dst [][]byte) (int64, error) {
+	if c, ok := f.ops.(Collector); ok && f.Readable() {
+		return c.ReadRest(dst)
+	}
+	return 0, unix.EBADF
+}
+
 // Read reads at the file position, or from the stream (readv(2)).
 func (f *File) Read(dst [][]byte) (int64, error) {
 	if !f.Readable() {

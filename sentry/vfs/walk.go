@@ -279,6 +279,28 @@ func (c *Caller) resolve(at *File, path string, flags uint32, how uint64) (Path,
 	return Path{}, unix.ENOENT
 }
 
+// Beside finds name in the directory that p is in, in the same mount, and what is
+// mounted there. ENOENT.
+func (c *Caller) Beside(p Path, name string) (Path, error) {
+	parent := p.Dentry.parent.Load()
+	if parent == nil {
+		return Path{}, unix.ENOENT
+	}
+	return c.Below(Path{p.Mount, parent}, name)
+}
+
+// Below finds name in the directory p, and what is mounted there. ENOENT.
+func (c *Caller) Below(p Path, name string) (Path, error) {
+	d, err := p.Dentry.lookup(name)
+	if err != nil {
+		return Path{}, err
+	}
+	if d.kind == 0 {
+		return Path{}, unix.ENOENT
+	}
+	return c.ns.top(Path{p.Mount, d}), nil
+}
+
 // toParent walks to the directory of path's last component.
 func (c *Caller) toParent(w *walk, at *File, path string) error {
 	if err := c.start(w, at, path, 0); err != nil {
