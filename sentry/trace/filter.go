@@ -94,7 +94,7 @@ func matcher(name string) (func(string) bool, error) {
 		}
 		return re.MatchString, nil
 	case strings.HasPrefix(name, "%"):
-		i := slices.IndexFunc(classes[:], func(c class) bool { return c.name == name[1:] })
+		i := slices.IndexFunc(classes[:], func(c class) bool { return c.name == name[1:] || c.name == "network" && name == "%net" })
 		if i < 0 {
 			return nil, fmt.Errorf("no class of system calls %q", name)
 		}
