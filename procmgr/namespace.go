@@ -14,6 +14,7 @@ type PIDNamespace struct {
 	table  *Table
 	parent *PIDNamespace
 	level  int // 0: the root
+	serial uint64
 	ids    idTable
 
 	// Under Table.mu.
@@ -29,6 +30,9 @@ func (ns *PIDNamespace) Parent() *PIDNamespace { return ns.parent }
 
 // Level returns how deep the namespace is: 0 is the root.
 func (ns *PIDNamespace) Level() int { return ns.level }
+
+// Serial tells the namespace from all others of the table: 0 is the root.
+func (ns *PIDNamespace) Serial() uint64 { return ns.serial }
 
 // MaxID returns the highest id that there can be (kernel.pid_max, less one).
 func (ns *PIDNamespace) MaxID() int { return ns.ids.max - 1 }
@@ -154,7 +158,8 @@ func (tb *Table) newNamespace(parent *PIDNamespace, creds *Credentials) (*PIDNam
 	if parent.level >= maxLevel {
 		return nil, unix.ENOSPC
 	}
-	ns := &PIDNamespace{table: tb, parent: parent, level: parent.level + 1, empty: make(chan struct{}, 1)}
+	tb.namespaces++
+	ns := &PIDNamespace{table: tb, parent: parent, level: parent.level + 1, serial: tb.namespaces, empty: make(chan struct{}, 1)}
 	ns.ids.init(parent.ids.max)
 	return ns, nil
 }

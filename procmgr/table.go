@@ -30,6 +30,7 @@ type Table struct {
 	seq        uint64 // of children
 	subreapers int
 	ended      Rusage // of all threads that have ended
+	namespaces uint64 // made so far
 
 	processes atomic.Int64 // live and zombie
 	threads   atomic.Int64
