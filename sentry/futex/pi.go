@@ -179,6 +179,12 @@ func (m *Manager) LockPI(w *Waiter, key Key, mem Memory, addr hostarch.Addr, tid
 		}
 		if s == nil {
 			s = m.owners.get(key, owner)
+			// An owner that ended since it was asked may have missed this
+			// state in ReleasePI. If it ends from here on, it finds it.
+			if !alive(owner) {
+				m.owners.drop(s)
+				continue
+			}
 		}
 		s.waiters++
 		w.key, w.mask, w.pi, w.tid = key, AnyMask, s, tid
@@ -216,7 +222,7 @@ func (m *Manager) DoneLockPI(w *Waiter, mem Memory, addr hostarch.Addr) (locked 
 	for {
 		v, err := mem.LoadUint32(addr)
 		if err == nil {
-			v2 := v&flagOwnerDied | w.tid
+			v2 := flagOwnerDied | w.tid
 			if s.waiters != 0 {
 				v2 |= flagWaiters
 			}

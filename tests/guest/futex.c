@@ -195,5 +195,252 @@ static void robust_list(void) {
   ERR(ESRCH, syscall(SYS_get_robust_list, 1 << 22, &head, &len));
 }
 
+static void more_arguments(void) {
+  struct timespec ts = {0, MS};
+  // Only waits on absolute times know another clock.
+  ERR(ENOSYS, futex(&word, FUTEX_WAIT | FUTEX_CLOCK_REALTIME, 0, &ts, NULL, 0));
+  ERR(ENOSYS, futex(&word, FUTEX_WAKE | FUTEX_CLOCK_REALTIME, 0, NULL, NULL, 0));
+  ERR(EINVAL, futex(&word, FUTEX_REQUEUE, -1, (void *)1L, &word2, 0));
+  ERR(EINVAL, futex(&word, FUTEX_CMP_REQUEUE, 1, (void *)-1L, &word2, 0));
+  ERR(EINVAL, futex(&word, FUTEX_REQUEUE, 1, (void *)1L, (int *)((char *)&word2 + 2), 0));
+  ERR(EFAULT, futex(&word, FUTEX_CMP_REQUEUE, 1, (void *)1L, (int *)8, 0));
+  ERR(EFAULT, futex((int *)8, FUTEX_CMP_REQUEUE_PRIVATE, 1, (void *)1L, &word2, 0));
+  EQ(0, SYS(futex(&word, FUTEX_WAKE, 0, NULL, NULL, 0)));
+  EQ(0, SYS(futex(&word, FUTEX_WAKE, -1, NULL, NULL, 0)));
+  EQ(0, SYS(futex((int *)16, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0)));  // an address is all it takes
+  ERR(EFAULT, futex((int *)16, FUTEX_WAKE, 1, NULL, NULL, 0));
+  ERR(EFAULT, futex((int *)-4096L, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0));
+  ERR(ENOSYS, futex(&word, 2, 0, NULL, NULL, 0));  // FUTEX_FD is gone
+}
+
+// What FUTEX_WAKE_OP does to the second word, and how it compares the old value.
+static void wake_op_table(void) {
+  static const struct {
+    int op, arg, before, after;
+  } ops[] = {
+      {FUTEX_OP_SET, 5, 9, 5},
+      {FUTEX_OP_SET, -1 & 0xfff, 9, -1},
+      {FUTEX_OP_ADD, 3, 9, 12},
+      {FUTEX_OP_ADD, -2 & 0xfff, 9, 7},
+      {FUTEX_OP_OR, 6, 9, 15},
+      {FUTEX_OP_ANDN, 8, 9, 1},
+      {FUTEX_OP_XOR, 3, 9, 10},
+      {FUTEX_OP_OR | FUTEX_OP_OPARG_SHIFT, 31, 1, (int)0x80000001},
+      {FUTEX_OP_SET | FUTEX_OP_OPARG_SHIFT, 4, 1, 16},
+  };
+  for (size_t i = 0; i < LEN(ops); i++) {
+    word2 = ops[i].before;
+    EQ(0, SYS(futex(&word, FUTEX_WAKE_OP, 1, (void *)1L, &word2, FUTEX_OP(ops[i].op, ops[i].arg, FUTEX_OP_CMP_EQ, 0))));
+    EQ(ops[i].after, word2);
+  }
+  word2 = 1;
+  ERR(ENOSYS, futex(&word, FUTEX_WAKE_OP, 1, (void *)1L, &word2, FUTEX_OP(5, 7, FUTEX_OP_CMP_EQ, 0)));
+  EQ(1, word2);
+  ERR(ENOSYS, futex(&word, FUTEX_WAKE_OP, 1, (void *)1L, &word2, FUTEX_OP(FUTEX_OP_SET, 7, 6, 0)));
+  EQ(7, word2);  // the comparison comes second
+  ERR(EFAULT, futex(&word, FUTEX_WAKE_OP, 1, (void *)1L, (int *)8, 0));
+
+  static const struct {
+    int cmp, arg, old, holds;
+  } cmps[] = {
+      {FUTEX_OP_CMP_EQ, 4, 4, 1}, {FUTEX_OP_CMP_EQ, 4, 5, 0}, {FUTEX_OP_CMP_NE, 4, 5, 1}, {FUTEX_OP_CMP_LT, 4, 3, 1},
+      {FUTEX_OP_CMP_LT, 4, 4, 0}, {FUTEX_OP_CMP_LE, 4, 4, 1}, {FUTEX_OP_CMP_GT, 4, 5, 1}, {FUTEX_OP_CMP_GT, 4, 4, 0},
+      {FUTEX_OP_CMP_GE, 4, 4, 1}, {FUTEX_OP_CMP_LT, 0, -1, 1}, {FUTEX_OP_CMP_GT, -5 & 0xfff, -4, 1},
+  };
+  // The one who waits waits on the word that is compared.
+  for (size_t i = 0; i < LEN(cmps); i++) {
+    pthread_t t;
+    arrived = 0;
+    word = 0;
+    ZERO(pthread_create(&t, NULL, waiter, NULL));
+    WAIT_FOR(&arrived, 1);
+    sleep_ms(2);
+    int n;
+    do {  // the word is what the waiter expects, but for a moment
+      word = cmps[i].old;
+      n = SYS(futex(&word2, FUTEX_WAKE_OP_PRIVATE, 1, (void *)1L, &word,
+                    FUTEX_OP(FUTEX_OP_SET, 0, cmps[i].cmp, cmps[i].arg)));
+    } while (n == 0 && cmps[i].holds && !__atomic_load_n(&woken, __ATOMIC_SEQ_CST));
+    if (!cmps[i].holds) {
+      EQ(0, n);
+      wake_until(1, FUTEX_WAKE_PRIVATE, 0);
+    }
+    ZERO(pthread_join(t, NULL));
+    woken = 0;
+  }
+}
+
+// A timeout counts on while the process is stopped, and the wait goes on after
+// it: no handler has run.
+static void stopped_and_continued(void) {
+  pid_t pid = SYS(fork());
+  if (pid == 0) {
+    struct timespec ts = {0, 60 * MS};
+    long long t = now_ns();
+    ERR(ETIMEDOUT, futex(&word, FUTEX_WAIT, 0, &ts, NULL, 0));
+    t = now_ns() - t;
+    CHECK(t >= 60 * MS);
+    CHECK(t < 5000 * MS);
+    _exit(0);
+  }
+  int status;
+  sleep_ms(10);
+  SYS(kill(pid, SIGSTOP));
+  EQ(pid, SYS(waitpid(pid, &status, WUNTRACED)));
+  CHECK(WIFSTOPPED(status));
+  sleep_ms(10);
+  SYS(kill(pid, SIGCONT));
+  EXITS(0, pid);
+}
+
+static volatile int handled;
+static void count(int sig UNUSED) { handled++; }
+
+static void *wake_late(void *arg UNUSED) {
+  sleep_ms(40);
+  __atomic_store_n(&word, 1, __ATOMIC_SEQ_CST);
+  SYS(futex(&word, FUTEX_WAKE, 1, NULL, NULL, 0));
+  return NULL;
+}
+
+// With SA_RESTART a wait without a timeout goes on after the handler.
+static void restarted(void) {
+  sigset_t s = set_of(SIGALRM), old;
+  SYS(sigprocmask(SIG_BLOCK, &s, &old));
+  pthread_t t;
+  ZERO(pthread_create(&t, NULL, wake_late, NULL));  // with the signal blocked
+  SYS(sigprocmask(SIG_SETMASK, &old, NULL));
+  handle(SIGALRM, count, SA_RESTART);
+  struct itimerval it = {{0, 0}, {0, 10000}};
+  SYS(setitimer(ITIMER_REAL, &it, NULL));
+  EQ(0, SYS(futex(&word, FUTEX_WAIT, 0, NULL, NULL, 0)));
+  EQ(1, handled);
+  EQ(1, word);
+  ZERO(pthread_join(t, NULL));
+  // With a timeout it does not.
+  word = 0;
+  SYS(setitimer(ITIMER_REAL, &it, NULL));
+  struct timespec ts = {10, 0};
+  ERR(EINTR, futex(&word, FUTEX_WAIT, 0, &ts, NULL, 0));
+  EQ(2, handled);
+}
+
+// The calls of futex2.
+
+#define U32 2
+#define PRIVATE 128
+
+struct waitv {
+  uint64_t val, uaddr;
+  uint32_t flags, reserved;
+};
+
+static long waitv(struct waitv *w, unsigned n, unsigned flags, struct timespec *ts, int clock) {
+  return syscall(449, w, n, flags, ts, clock);
+}
+
+static int words[130];
+
+static void waitv_arguments(void) {
+  static struct waitv w[130];
+  for (int i = 0; i < 130; i++) w[i] = (struct waitv){0, (uint64_t)&words[i], U32 | PRIVATE, 0};
+  struct timespec past = {0, 1}, bad = {0, -1};
+  ERR(EINVAL, waitv(w, 0, 0, NULL, 0));
+  ERR(EINVAL, waitv(w, 129, 0, NULL, 0));
+  ERR(EINVAL, waitv(NULL, 1, 0, NULL, 0));
+  ERR(EINVAL, waitv(w, 1, 1, NULL, 0));
+  ERR(EFAULT, waitv((void *)8, 1, 0, NULL, 0));
+  ERR(EINVAL, waitv(w, 1, 0, &bad, CLOCK_MONOTONIC));
+  ERR(EINVAL, waitv(w, 1, 0, &past, CLOCK_BOOTTIME));
+  ERR(ETIMEDOUT, waitv(w, 128, 0, &past, CLOCK_MONOTONIC));
+  ERR(ETIMEDOUT, waitv(w, 128, 0, &past, CLOCK_REALTIME));
+  w[1].flags = PRIVATE;
+  ERR(EINVAL, waitv(w, 2, 0, &past, CLOCK_MONOTONIC));
+  w[1].flags = U32 | 0x100;
+  ERR(EINVAL, waitv(w, 2, 0, &past, CLOCK_MONOTONIC));
+  w[1].flags = U32;
+  w[1].reserved = 1;
+  ERR(EINVAL, waitv(w, 2, 0, &past, CLOCK_MONOTONIC));
+  w[1].reserved = 0;
+  w[1].val = 1ULL << 32;
+  ERR(EINVAL, waitv(w, 2, 0, &past, CLOCK_MONOTONIC));
+  w[1].val = 1;
+  ERR(EAGAIN, waitv(w, 2, 0, &past, CLOCK_MONOTONIC));
+  w[1].val = 0;
+  w[1].uaddr = 8;
+  ERR(EFAULT, waitv(w, 2, 0, &past, CLOCK_MONOTONIC));
+}
+
+static void *wake_word(void *at) {
+  sleep_ms(10);
+  int *p = at;
+  __atomic_store_n(p, 1, __ATOMIC_SEQ_CST);
+  SYS(futex(p, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0));
+  return NULL;
+}
+
+static void waitv_wakes(void) {
+  struct waitv w[20];
+  for (int i = 0; i < 20; i++) w[i] = (struct waitv){0, (uint64_t)&words[i], U32 | PRIVATE, 0};
+  for (int i = 0; i < 20; i += 6) {
+    pthread_t t;
+    ZERO(pthread_create(&t, NULL, wake_word, &words[i]));
+    EQ(i, SYS(waitv(w, 20, 0, NULL, 0)));
+    ZERO(pthread_join(t, NULL));
+    words[i] = 0;
+    EQ(0, SYS(futex(&words[5], FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0)));  // nobody is left on the others
+  }
+}
+
+static long wait2(int *p, unsigned long v, unsigned long mask, unsigned flags, struct timespec *ts, int clock) {
+  return syscall(455, p, v, mask, flags, ts, clock);
+}
+static long wake2(int *p, unsigned long mask, int n, unsigned flags) { return syscall(454, p, mask, n, flags); }
+
+static void *wait_new(void *mask) {
+  __atomic_fetch_add(&arrived, 1, __ATOMIC_SEQ_CST);
+  EQ(0, SYS(wait2(&word, 0, (long)mask, U32 | PRIVATE, NULL, 0)));
+  __atomic_fetch_add(&woken, 1, __ATOMIC_SEQ_CST);
+  return NULL;
+}
+
+static void futex2(void) {
+  struct timespec past = {0, 1};
+  if (wait2(&word, 1, ~0U, U32, NULL, 0) == -1 && errno == ENOSYS) return;  // before Linux 6.7
+  ERR(EAGAIN, wait2(&word, 1, ~0U, U32, NULL, 0));
+  ERR(EINVAL, wait2(&word, 0, 0, U32, NULL, 0));
+  ERR(EINVAL, wait2(&word, 1UL << 32, ~0U, U32, NULL, 0));
+  ERR(EINVAL, wait2(&word, 0, ~0UL, U32, NULL, 0));
+  ERR(EINVAL, wait2(&word, 0, ~0U, 0, NULL, 0));
+  ERR(EINVAL, wait2(&word, 0, ~0U, U32, &past, 99));
+  ERR(ETIMEDOUT, wait2(&word, 0, ~0U, U32, &past, CLOCK_REALTIME));
+  ERR(EINVAL, wake2(&word, 0, 1, U32));
+  ERR(EINVAL, wake2(&word, ~0UL, 1, U32));
+  ERR(EINVAL, wake2(&word, ~0U, 1, 3));
+  pthread_t t[3];
+  for (long i = 0; i < 3; i++) ZERO(pthread_create(&t[i], NULL, wait_new, (void *)(1L << i)));
+  WAIT_FOR(&arrived, 3);
+  sleep_ms(5);
+  EQ(0, SYS(wake2(&word, ~0U, 0, U32 | PRIVATE)));  // none means none here
+  EQ(0, SYS(wake2(&word, 8, 10, U32 | PRIVATE)));
+  int n = 0;
+  while (n == 0) n = SYS(wake2(&word, 2, 10, U32 | PRIVATE));
+  EQ(1, n);
+  ZERO(pthread_join(t[1], NULL));
+  struct waitv w[2] = {{1, (uint64_t)&word, U32 | PRIVATE, 0}, {0, (uint64_t)&word2, U32 | PRIVATE, 0}};
+  ERR(EINVAL, syscall(456, w, 1, 0, 10));
+  ERR(EINVAL, syscall(456, NULL, 0, 0, 10));
+  ERR(EAGAIN, syscall(456, w, 0, 0, 10));
+  w[0].val = 0;
+  int moved = 0;
+  while (moved < 2) moved += SYS(syscall(456, w, 0, 0, 10));
+  EQ(2, moved);
+  EQ(0, SYS(wake2(&word, ~0U, 10, U32 | PRIVATE)));
+  EQ(2, SYS(wake2(&word2, ~0U, 10, U32 | PRIVATE)));
+  ZERO(pthread_join(t[0], NULL));
+  ZERO(pthread_join(t[2], NULL));
+}
+
 TESTS(T(arguments), T(timeouts), T(wake_counts), T(bitsets), T(requeue), T(wake_op), T(between_processes),
-      T(private_is_private), T(interrupted), T(ping_pong), T(robust_list))
+      T(private_is_private), T(interrupted), T(ping_pong), T(robust_list), T(more_arguments), T(wake_op_table),
+      T(stopped_and_continued), T(restarted), T(waitv_arguments), T(waitv_wakes), T(futex2))
