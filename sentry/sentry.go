@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"runtime"
 
 	"golang.org/x/sys/unix"
 
@@ -95,9 +94,9 @@ func Start(spec Spec) (_ *Sandbox, err error) {
 		return nil, err
 	}
 	s.onClose(s.vdso.Close)
-	procs := procmgr.NewTable(procmgr.Config{Limits: spec.Limits})
+	procs := procmgr.NewTable(procmgr.Config{Limits: spec.Limits, Now: sinceBoot(clk)})
 	pipes := pipe.NewPool(nil)
-	tree, err := s.newTree(&spec, procs, pipes)
+	tree, err := s.newTree(&spec, procs, pipes, clk)
 	if err != nil {
 		return nil, err
 	}
@@ -114,7 +113,7 @@ func Start(spec Spec) (_ *Sandbox, err error) {
 		Shmem:       tmpfs.New(tmpfs.Options{Memory: fileMemory{s.memory}, Dev: devMemfd}),
 		Tracer:      spec.Tracer,
 		Log:         spec.Log,
-		CPUs:        runtime.NumCPU(),
+		CPUs:        processors(),
 		Hostname:    spec.Hostname,
 		TotalMemory: total,
 	})

@@ -7,6 +7,7 @@ import (
 
 	"runsc-lite/mm/memfile"
 	"runsc-lite/procmgr"
+	"runsc-lite/sentry/clock"
 	"runsc-lite/sentry/fs/dev"
 	"runsc-lite/sentry/fs/hostdir"
 	"runsc-lite/sentry/fs/overlay"
@@ -22,11 +23,13 @@ var (
 	devDev   = unix.Mkdev(0, 42)
 	devShm   = unix.Mkdev(0, 43)
 	devMemfd = unix.Mkdev(0, 44)
+	devProc  = unix.Mkdev(0, 45)
+	devSys   = unix.Mkdev(0, 46)
 )
 
 // newTree makes the file tree: the host's directory under a writable layer in
 // memory, and the kernel's own file systems in it.
-func (s *Sandbox) newTree(spec *Spec, procs *procmgr.Table, pipes *pipe.Pool) (*vfs.Namespace, error) {
+func (s *Sandbox) newTree(spec *Spec, procs *procmgr.Table, pipes *pipe.Pool, clk clock.Clock) (*vfs.Namespace, error) {
 	mem := fileMemory{s.memory}
 	lower, err := hostdir.New(spec.Root, hostdir.Options{Memory: mem})
 	if err != nil {
@@ -57,6 +60,9 @@ func (s *Sandbox) newTree(spec *Spec, procs *procmgr.Table, pipes *pipe.Pool) (*
 	}
 	if err := devices.Mount(who, "/dev"); err != nil {
 		return nil, fmt.Errorf("mounting /dev: %w", err)
+	}
+	if err := s.mountKernel(who, procs, clk); err != nil {
+		return nil, err
 	}
 	return ns, nil
 }

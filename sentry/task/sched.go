@@ -10,7 +10,7 @@ import (
 const defaultSlack = 50_000
 
 // TimerSlack returns prctl(2)'s PR_GET_TIMERSLACK.
-func (t *Task) TimerSlack() uint64 { return t.timerSlack }
+func (t *Task) TimerSlack() uint64 { return t.slack.Load() }
 
 // SetTimerSlack sets it; 0 is the default. Timers fire when they are due, which
 // any slack allows.
@@ -18,7 +18,7 @@ func (t *Task) SetTimerSlack(ns uint64) {
 	if ns == 0 {
 		ns = defaultSlack
 	}
-	t.timerSlack = ns
+	t.slack.Store(ns)
 }
 
 // SchedPolicy returns the scheduling policy (sched(7)).

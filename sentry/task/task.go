@@ -30,7 +30,8 @@ type Task struct {
 
 	group    *group // shared with the process's other threads
 	policy   atomic.Uint32
-	affinity atomic.Value // []uint64
+	affinity atomic.Value  // []uint64
+	slack    atomic.Uint64 // of timers, in nanoseconds
 
 	// mu guards the pointers below against readers that are not this task's
 	// goroutine; the goroutine itself reads them without it.
@@ -58,7 +59,6 @@ type Task struct {
 	faults   mm.FaultState
 
 	clearTID    hostarch.Addr // set_tid_address(2)
-	timerSlack  uint64        // nanoseconds
 	futexWaiter *futex.Waiter // nil until it is needed
 
 	caller      vfs.Caller // cached; see Caller
@@ -98,13 +98,6 @@ func (t *Task) Context() platform.Context { return t.ctx }
 
 // SetClearTID sets the word that is cleared, and woken, when t exits.
 func (t *Task) SetClearTID(a hostarch.Addr) { t.clearTID = a }
-
-// snapshot returns what /proc shows of t; nil parts are gone already.
-func (t *Task) snapshot() (*Memory, *fdtable.Table, *vfs.FSContext) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.mem, t.fds, t.fs
-}
 
 // Of returns the task of a thread, nil if it has none (the init of a sandbox
 // without one).

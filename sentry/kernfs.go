@@ -1,0 +1,86 @@
+package sentry
+
+import (
+	"fmt"
+	"runtime"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"runsc-lite/procmgr"
+	"runsc-lite/sentry/clock"
+	"runsc-lite/sentry/fs/pipe"
+	"runsc-lite/sentry/fs/proc"
+	"runsc-lite/sentry/syscalls"
+	"runsc-lite/sentry/task"
+	"runsc-lite/sentry/vfs"
+)
+
+// processors is how many processors guests see.
+func processors() int { return runtime.NumCPU() }
+
+// sinceBoot is the clock of start times, which /proc/uptime shows as well.
+func sinceBoot(clk clock.Clock) func() time.Duration {
+	return func() time.Duration {
+		ns, _ := clk.Read(unix.CLOCK_BOOTTIME)
+		return time.Duration(ns)
+	}
+}
+
+// mountKernel mounts /proc and /sys.
+func (s *Sandbox) mountKernel(who *vfs.Caller, procs *procmgr.Table, clk clock.Clock) error {
+	for _, m := range []struct {
+		path, source string
+		fs           vfs.FileSystem
+	}{
+		{"/proc", "proc", s.newProc(procs, clk)},
+	} {
+		if err := who.Mkdir(nil, m.path, 0o555); err != nil && err != unix.EEXIST {
+			return fmt.Errorf("making %s: %w", m.path, err)
+		}
+		at, err := who.Walk(nil, m.path, 0)
+		if err == nil {
+			_, err = who.Namespace().Mount(at, m.fs, vfs.MountOptions{
+				Flags: unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC | unix.MS_RELATIME, Source: m.source,
+			})
+		}
+		if err != nil {
+			return fmt.Errorf("mounting %s: %w", m.path, err)
+		}
+	}
+	return nil
+}
+
+var _ proc.Task = (*task.Task)(nil)
+
+// newProc makes the proc file system. The kernel is there once somebody reads it.
+func (s *Sandbox) newProc(procs *procmgr.Table, clk clock.Clock) *proc.FS {
+	return proc.New(proc.Config{
+		Dev:         devProc,
+		Procs:       procs,
+		Clock:       clk,
+		UTS:         names{s},
+		Memory:      func() (total, free uint64) { return s.kernel.MemoryTotal() },
+		CPUs:        processors(),
+		Sysname:     syscalls.Sysname,
+		Release:     syscalls.Release,
+		Version:     syscalls.Version,
+		CommandLine: "runsc-lite",
+		FileSystems: []string{"sysfs", "tmpfs", "proc", "overlay"},
+		CharDevices: map[int][]string{1: {"mem"}},
+		MinAddress:  s.platform.MinAddress(),
+		PipeMaxSize: pipe.MaxSize,
+	})
+}
+
+// names are the kernel's host and domain name.
+type names struct{ s *Sandbox }
+
+// Names implements proc.UTS.
+func (n names) Names() (host, domain string) { return n.s.kernel.UTS.Names() }
+
+// SetHost implements proc.UTS.
+func (n names) SetHost(name string) { n.s.kernel.UTS.SetHost(name) }
+
+// SetDomain implements proc.UTS.
+func (n names) SetDomain(name string) { n.s.kernel.UTS.SetDomain(name) }
