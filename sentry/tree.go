@@ -23,6 +23,7 @@ var (
 	devDev   = unix.Mkdev(0, 42)
 	devShm   = unix.Mkdev(0, 43)
 	devMemfd = unix.Mkdev(0, 44)
+	devPts   = unix.Mkdev(0, 45)
 	devProc  = unix.Mkdev(0, 45)
 	devSys   = unix.Mkdev(0, 46)
 )
@@ -41,7 +42,7 @@ func (s *Sandbox) newTree(spec *Spec, procs *procmgr.Table, pipes *pipe.Pool, cl
 	if err != nil {
 		return nil, fmt.Errorf("laying a writable layer over %s: %w", spec.Root, err)
 	}
-	devices, err := dev.New(dev.Config{Memory: mem, Dev: devDev, ShmDev: devShm})
+	devices, err := dev.New(dev.Config{Memory: mem, Procs: procs, Dev: devDev, ShmDev: devShm, PtsDev: devPts})
 	if err != nil {
 		return nil, fmt.Errorf("making /dev: %w", err)
 	}

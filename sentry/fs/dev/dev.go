@@ -11,8 +11,11 @@ package dev
 import (
 	"golang.org/x/sys/unix"
 
+	"runsc-lite/procmgr"
+	"runsc-lite/sentry/fs/devpts"
 	"runsc-lite/sentry/fs/extent"
 	"runsc-lite/sentry/fs/tmpfs"
+	"runsc-lite/sentry/fs/tty"
 	"runsc-lite/sentry/vfs"
 )
 
@@ -20,8 +23,10 @@ import (
 type Config struct {
 	// Memory is where /dev and /dev/shm keep their files. It must be set.
 	Memory extent.Memory
-	// Dev and ShmDev are the device numbers of the two file systems.
-	Dev, ShmDev uint64
+	// Procs knows who has which controlling terminal. It must be set.
+	Procs *procmgr.Table
+	// Dev, ShmDev and PtsDev are the device numbers of the three file systems.
+	Dev, ShmDev, PtsDev uint64
 	// ShmSize bounds /dev/shm in bytes; 0: only by Memory.
 	ShmSize uint64
 	// Now is the clock of timestamps; nil for the host's.
@@ -33,6 +38,7 @@ type Devices struct {
 	cfg  Config
 	tree *tmpfs.FS
 	shm  *tmpfs.FS
+	pts  *devpts.FS
 }
 
 // node is a name in /dev.
@@ -53,6 +59,7 @@ var nodes = [...]node{
 	{name: "random", major: 1, minor: 8, mode: 0o666},
 	{name: "urandom", major: 1, minor: 9, mode: 0o666},
 	{name: "tty", major: 5, minor: 0, mode: 0o666},
+	{name: "ptmx", major: 5, minor: 2, mode: 0o666},
 	{name: "pts", mode: 0o755},
 	{name: "shm", mode: 0o1777},
 	{name: "fd", target: "/proc/self/fd"},
@@ -61,12 +68,18 @@ var nodes = [...]node{
 	{name: "stderr", target: "/proc/self/fd/2"},
 }
 
+// ttyGroup is the group of terminals, as everywhere.
+const ttyGroup = 5
+
 // New makes the devices and the tree.
 func New(cfg Config) (*Devices, error) {
 	d := &Devices{
 		cfg:  cfg,
 		tree: tmpfs.New(tmpfs.Options{Memory: cfg.Memory, Dev: cfg.Dev, Mode: 0o755, Now: cfg.Now}),
 		shm:  tmpfs.New(tmpfs.Options{Memory: cfg.Memory, Dev: cfg.ShmDev, Mode: 0o1777, Size: cfg.ShmSize, Now: cfg.Now}),
+		pts: devpts.New(devpts.Options{
+			Procs: cfg.Procs, Dev: cfg.PtsDev, UID: -1, GID: ttyGroup, Mode: 0o620, PtmxMode: 0o666, Now: cfg.Now,
+		}),
 	}
 	root := d.tree.Root().(vfs.MutableDir)
 	for _, n := range nodes {
@@ -95,6 +108,9 @@ func (d *Devices) Mount(c *vfs.Caller, path string) error {
 	}{
 		{path, d.tree, vfs.MountOptions{Flags: unix.MS_NOSUID, Source: "tmpfs", Options: "mode=755"}},
 		{path + "/shm", d.shm, vfs.MountOptions{Flags: unix.MS_NOSUID | unix.MS_NODEV, Source: "shm"}},
+		{path + "/pts", d.pts, vfs.MountOptions{
+			Flags: unix.MS_NOSUID | unix.MS_NOEXEC, Source: "devpts", Options: "gid=5,mode=620,ptmxmode=666",
+		}},
 	} {
 		at, err := c.Walk(nil, m.path, 0)
 		if err != nil {
@@ -122,6 +138,19 @@ func (d *Devices) Open(c *vfs.Caller, at vfs.Path, rdev uint64, flags uint32) (v
 		case 8, 9:
 			return random{}, nil
 		}
+	case 5:
+		switch unix.Minor(rdev) {
+		case 0:
+			t, err := tty.Controlling(d.cfg.Procs, c.Task)
+			if err != nil {
+				return nil, err
+			}
+			return t.Open(c, flags)
+		case 2:
+			return devpts.Open(c, at, rdev, flags)
+		}
+	case 136, 137, 138, 139, 140, 141, 142, 143:
+		return devpts.Open(c, at, rdev, flags)
 	}
 	return nil, unix.ENXIO
 }

@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"runsc-lite/procmgr"
 	"runsc-lite/sentry/fs/dev"
 	"runsc-lite/sentry/fs/fstest"
 	"runsc-lite/sentry/fs/tmpfs"
@@ -16,7 +17,7 @@ import (
 func tree(t *testing.T) *vfs.Caller {
 	t.Helper()
 	mem := fstest.NewMemory(t, 16<<20, false)
-	d, err := dev.New(dev.Config{Memory: mem, Dev: unix.Mkdev(0, 5), ShmDev: unix.Mkdev(0, 6)})
+	d, err := dev.New(dev.Config{Memory: mem, Procs: procmgr.NewTable(procmgr.Config{}), PtsDev: unix.Mkdev(0, 7), Dev: unix.Mkdev(0, 5), ShmDev: unix.Mkdev(0, 6)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,6 +69,9 @@ func TestNodes(t *testing.T) {
 		if got, err := c.Readlink(nil, "/dev/"+name); got != want || err != nil {
 			t.Errorf("%s leads to %q, %v; want %q", name, got, err, want)
 		}
+	}
+	if _, err := c.Open(nil, "/dev/tty", vfs.OpenHow{}); err != unix.ENXIO {
+		t.Errorf("/dev/tty without a controlling terminal: %v, want ENXIO", err)
 	}
 	if _, err := c.Open(nil, "/dev/kmsg", vfs.OpenHow{}); err != unix.ENOENT {
 		t.Errorf("/dev/kmsg: %v, want ENOENT", err)
