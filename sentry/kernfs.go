@@ -11,6 +11,7 @@ import (
 	"runsc-lite/sentry/clock"
 	"runsc-lite/sentry/fs/pipe"
 	"runsc-lite/sentry/fs/proc"
+	"runsc-lite/sentry/fs/sys"
 	"runsc-lite/sentry/syscalls"
 	"runsc-lite/sentry/task"
 	"runsc-lite/sentry/vfs"
@@ -34,6 +35,7 @@ func (s *Sandbox) mountKernel(who *vfs.Caller, procs *procmgr.Table, clk clock.C
 		fs           vfs.FileSystem
 	}{
 		{"/proc", "proc", s.newProc(procs, clk)},
+		{"/sys", "sysfs", sys.New(sys.Config{Dev: devSys, CPUs: processors(), Memory: s.memoryTotal})},
 	} {
 		if err := who.Mkdir(nil, m.path, 0o555); err != nil && err != unix.EEXIST {
 			return fmt.Errorf("making %s: %w", m.path, err)
@@ -60,7 +62,7 @@ func (s *Sandbox) newProc(procs *procmgr.Table, clk clock.Clock) *proc.FS {
 		Procs:       procs,
 		Clock:       clk,
 		UTS:         names{s},
-		Memory:      func() (total, free uint64) { return s.kernel.MemoryTotal() },
+		Memory:      s.memoryTotal,
 		CPUs:        processors(),
 		Sysname:     syscalls.Sysname,
 		Release:     syscalls.Release,
@@ -72,6 +74,9 @@ func (s *Sandbox) newProc(procs *procmgr.Table, clk clock.Clock) *proc.FS {
 		PipeMaxSize: pipe.MaxSize,
 	})
 }
+
+// memoryTotal tells of the kernel's memory.
+func (s *Sandbox) memoryTotal() (total, free uint64) { return s.kernel.MemoryTotal() }
 
 // names are the kernel's host and domain name.
 type names struct{ s *Sandbox }

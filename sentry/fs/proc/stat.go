@@ -10,6 +10,7 @@ import (
 
 	"runsc-lite/mm"
 	"runsc-lite/procmgr"
+	"runsc-lite/sentry/fs/synth"
 	"runsc-lite/sentry/vfs"
 )
 
@@ -86,7 +87,7 @@ func (s *subject) stat(b *bytes.Buffer, permitted bool) {
 	policy, cpu := uint32(0), 0
 	if t != nil {
 		policy = t.SchedPolicy()
-		for n := s.fs.cfg.CPUs; cpu < n-1 && !inSet(t.Affinity(), cpu); cpu++ {
+		for n := s.fs.cfg.CPUs; cpu < n-1 && !synth.InSet(t.Affinity(), cpu); cpu++ {
 		}
 	}
 	fmt.Fprintf(b, " %d %d 0 %d 0 0 0", p.ExitSignal(), cpu, policy)

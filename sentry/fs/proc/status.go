@@ -12,6 +12,7 @@ import (
 
 	"runsc-lite/mm"
 	"runsc-lite/procmgr"
+	"runsc-lite/sentry/fs/synth"
 )
 
 // everything is the end of all address spaces, for mm.Space.Pages.
@@ -170,65 +171,15 @@ func (s *subject) statusPrivileges(b *bytes.Buffer, c *procmgr.Credentials) {
 // statusCPUs is task_cpus_allowed, cpuset_task_status_allowed and
 // task_context_switch_counts. There is one memory node.
 func (s *subject) statusCPUs(b *bytes.Buffer, th *procmgr.Thread, t Task) {
-	set := allCPUs(s.fs.cfg.CPUs)
+	set := synth.FirstBits(s.fs.cfg.CPUs)
 	if t != nil {
 		set = t.Affinity()
 	}
 	u := th.Usage()
 	fmt.Fprintf(b, "Cpus_allowed:\t%s\nCpus_allowed_list:\t%s\nMems_allowed:\t1\nMems_allowed_list:\t0\n",
-		bitmap(set, s.fs.cfg.CPUs), ranges(set, s.fs.cfg.CPUs))
+		synth.Bitmap(set, s.fs.cfg.CPUs), synth.Ranges(set, s.fs.cfg.CPUs))
 	fmt.Fprintf(b, "voluntary_ctxt_switches:\t%d\nnonvoluntary_ctxt_switches:\t%d\n",
 		u.VoluntarySwitches, u.InvoluntarySwitches)
-}
-
-func allCPUs(n int) []uint64 {
-	set := make([]uint64, (n+63)/64)
-	for i := range n {
-		set[i/64] |= 1 << (i % 64)
-	}
-	return set
-}
-
-// inSet reports whether bit i is in set.
-func inSet(set []uint64, i int) bool { return i/64 < len(set) && set[i/64]>>(i%64)&1 != 0 }
-
-// bitmap spells the first n bits of a set as the kernel's %*pb: groups of 32 bits
-// with a comma between them.
-func bitmap(set []uint64, n int) string {
-	var b strings.Builder
-	for digit := (n - 1) / 4; digit >= 0; digit-- {
-		v := 0
-		for i := range 4 {
-			if at := digit*4 + i; at < n && inSet(set, at) {
-				v |= 1 << i
-			}
-		}
-		b.WriteByte("0123456789abcdef"[v])
-		if digit%8 == 0 && digit > 0 {
-			b.WriteByte(',')
-		}
-	}
-	return b.String()
-}
-
-// ranges spells the first n bits of a set as the kernel's %*pbl: "0-3,8".
-func ranges(set []uint64, n int) string {
-	var parts []string
-	for i := 0; i < n; i++ {
-		if !inSet(set, i) {
-			continue
-		}
-		first := i
-		for i+1 < n && inSet(set, i+1) {
-			i++
-		}
-		if first == i {
-			parts = append(parts, fmt.Sprint(first))
-		} else {
-			parts = append(parts, fmt.Sprintf("%d-%d", first, i))
-		}
-	}
-	return strings.Join(parts, ",")
 }
 
 // escape writes the given characters of a string in octal (seq_escape).

@@ -1,6 +1,8 @@
 package synth
 
 import (
+	"sync"
+
 	"golang.org/x/sys/unix"
 
 	"runsc-lite/sentry/vfs"
@@ -71,6 +73,28 @@ func (d *Dir) List(off int64, emit func(vfs.Entry) bool) error {
 	}
 	return nil
 }
+
+// Lazy is a Dir that is made when somebody comes near it, for what is large and
+// seldom looked at.
+type Lazy struct{ dir func() *Dir }
+
+// Lazy makes a Lazy.
+func (fs *FS) Lazy(dir func() *Dir) *Lazy { return &Lazy{sync.OnceValue(dir)} }
+
+// Stat implements vfs.Inode.
+func (l *Lazy) Stat() (vfs.Stat, error) { return l.dir().Stat() }
+
+// Owner implements vfs.Owned.
+func (l *Lazy) Owner() (mode, uid, gid uint32) { return l.dir().Owner() }
+
+// SetStat implements vfs.StatSetter.
+func (l *Lazy) SetStat(s vfs.SetStat) error { return l.dir().SetStat(s) }
+
+// Lookup implements vfs.Dir.
+func (l *Lazy) Lookup(name string) (vfs.Inode, error) { return l.dir().Lookup(name) }
+
+// Open implements vfs.Inode.
+func (l *Lazy) Open(flags uint32) (vfs.FileOps, error) { return l.dir().Open(flags) }
 
 // OpenDir makes an open directory that list lists, as vfs.DirReader has it.
 func OpenDir(list func(off int64, emit func(vfs.Entry) bool) error) vfs.FileOps {
