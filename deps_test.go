@@ -26,8 +26,8 @@ sentry/trace          → sentry/task procmgr mm
 sentry/task           → sentry/fs/pipe sentry/fs/epoll sentry/fs/signalfd sentry/fs/tmpfs
                         sentry/fdtable sentry/vfs sentry/futex loader sentry/clock procmgr mm mm/memfile platform hostcall
 
-sentry/fs/proc        → sentry/fs/synth sentry/fdtable sentry/vfs procmgr mm
-sentry/fs/sys         → sentry/fs/synth sentry/vfs
+sentry/fs/proc        → sentry/fs/synth sentry/fdtable sentry/vfs sentry/cpuid procmgr mm
+sentry/fs/sys         → sentry/fs/synth sentry/vfs sentry/cpuid
 sentry/fs/synth       → sentry/vfs
 sentry/fs/tty         → sentry/fs/tty/ldisc sentry/vfs procmgr
 sentry/fs/tty/ldisc   →
@@ -47,6 +47,7 @@ sentry/fdtable        → sentry/vfs
 sentry/vfs            → sentry/vfs/lock mm/memfile
 sentry/vfs/lock       →
 sentry/futex          →
+sentry/cpuid          →
 
 loader                → sentry/clock mm mm/memfile
 sentry/clock          → hostcall
