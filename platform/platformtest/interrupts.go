@@ -144,8 +144,8 @@ func testInterruptMany(t *testing.T, e *Env) {
 	s := e.Space(loop)
 	e.Start(nil, s, func(g *Guest) {
 		g.C.Interrupt()
-		time.AfterFunc(time.Millisecond, g.C.Interrupt)
 		g.interrupted()
+		time.AfterFunc(time.Millisecond, g.C.Interrupt)
 		g.interrupted()
 		var stop atomic.Bool
 		interrupters := make(chan struct{})

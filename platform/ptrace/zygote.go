@@ -208,6 +208,13 @@ func (z *zygote) take() (int, error) {
 	return pid, nil
 }
 
+// lost says whether there will be no more stubs.
+func (z *zygote) lost() bool {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	return z.quit
+}
+
 // bury lets go of the pid of a stub that was killed.
 func (z *zygote) bury(pid int) {
 	z.mu.Lock()
