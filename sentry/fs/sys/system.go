@@ -135,7 +135,7 @@ func (fs *builder) meminfo(b *bytes.Buffer) error {
 		{"Active:", total - free}, {"Inactive:", 0}, {"Dirty:", 0}, {"Writeback:", 0}, {"FilePages:", 0}, {"Mapped:", 0},
 		{"AnonPages:", 0}, {"Shmem:", 0}, {"Slab:", 0},
 	} {
-		fmt.Fprintf(b, "Node 0 %-15s%8d kB\n", f.name, f.bytes>>10)
+		fmt.Fprintf(b, "Node 0 %-16s%8d kB\n", f.name, f.bytes>>10)
 	}
 	b.WriteString("Node 0 HugePages_Total:     0\nNode 0 HugePages_Free:      0\nNode 0 HugePages_Surp:      0\n")
 	return nil
