@@ -28,17 +28,18 @@ sentry/task           → sentry/fs/pipe sentry/fs/epoll sentry/fs/signalfd sent
 
 sentry/fs/proc        → sentry/fs/synth sentry/fdtable sentry/vfs sentry/cpuid procmgr mm
 sentry/fs/sys         → sentry/fs/synth sentry/vfs sentry/cpuid
+sentry/fs/dev         → sentry/fs/devpts sentry/fs/tty sentry/fs/tmpfs sentry/fs/extent sentry/vfs procmgr
+sentry/fs/devpts      → sentry/fs/tty sentry/fs/synth sentry/vfs procmgr
 sentry/fs/synth       → sentry/vfs
 sentry/fs/tty         → sentry/fs/tty/ldisc sentry/vfs procmgr
 sentry/fs/tty/ldisc   →
-sentry/fs/dev         → sentry/fs/tmpfs sentry/fs/extent sentry/vfs
 sentry/fs/overlay     → sentry/vfs
 sentry/fs/hostdir     → sentry/fs/extent sentry/vfs mm/memfile hostcall
 sentry/fs/tmpfs       → sentry/fs/extent sentry/vfs mm/memfile
 sentry/fs/hostfd      → sentry/vfs hostcall
 sentry/fs/pipe        → sentry/vfs
-sentry/fs/eventfd     → sentry/vfs
 sentry/fs/epoll       → sentry/vfs
+sentry/fs/eventfd     → sentry/vfs
 sentry/fs/timerfd     → sentry/vfs sentry/clock
 sentry/fs/signalfd    → sentry/vfs procmgr
 sentry/fs/fstest      → sentry/vfs mm/memfile
@@ -54,8 +55,9 @@ sentry/clock          → hostcall
 procmgr               →
 mm                    → mm/memfile
 mm/memfile            → hostcall
-platform/ptrace       → platform hostcall
-platform/systrap      → platform hostcall
+platform/systrap      → platform/ptrace platform/channel platform hostcall
+platform/ptrace       → platform/channel platform hostcall
+platform/channel      → platform hostcall
 platform/platformtest → platform
 platform              →
 hostcall              →
@@ -74,9 +76,11 @@ tests/harness         →
 var helpers = []string{"sentry/fs/fstest", "platform/platformtest"}
 
 // above is what the tests of a package may import although it stands above: a
-// file system to walk in, a table to hold what was opened.
+// file system to walk in, a table to hold what was opened; the table of system
+// calls, to see that each is described.
 var above = map[string][]string{
-	"sentry/vfs": {"sentry/fdtable", "sentry/fs/tmpfs"},
+	"sentry/trace": {"sentry/syscalls"},
+	"sentry/vfs":   {"sentry/fdtable", "sentry/fs/tmpfs"},
 }
 
 // never is what a package must not even get by way of others, nor in its tests:
