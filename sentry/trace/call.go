@@ -61,6 +61,15 @@ func (l *line) show(ks kinds) {
 	}
 }
 
+// given shows an argument that the call was given: its failure says nothing about
+// that.
+func (l *line) given(v uint64, k kind) {
+	err := l.err
+	l.err = nil
+	k(l, v)
+	l.err = err
+}
+
 // result shows what the call returned.
 func (l *line) result(c *call) {
 	var restart task.Restart

@@ -239,10 +239,19 @@ func dirents(l *line, v uint64) {
 func iovIn(l *line, v uint64) { l.iovecs(v, l.arg(l.i+1), ^uint64(0), true) }
 
 // iovOut is iovIn after the call filled as many bytes as it returned.
-func iovOut(l *line, v uint64) { l.iovecs(v, l.arg(l.i+1), l.ret, true) }
+func iovOut(l *line, v uint64) {
+	if l.failed() {
+		iovAddrs(l, v)
+		return
+	}
+	l.iovecs(v, l.arg(l.i+1), l.ret, true)
+}
 
-// iovAddrs is struct iovec[] in another address space.
-func iovAddrs(l *line, v uint64) { l.iovecs(v, l.arg(l.i+1), 0, false) }
+// iovAddrs is struct iovec[] of which only the addresses are shown, whether the
+// call failed or not.
+func iovAddrs(l *line, v uint64) {
+	l.given(v, func(l *line, v uint64) { l.iovecs(v, l.arg(l.i+1), 0, false) })
+}
 
 // maxIov is Linux's UIO_MAXIOV: more makes the call fail.
 const maxIov = 1024

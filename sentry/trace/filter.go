@@ -134,9 +134,12 @@ func signalNumber(name string) unix.Signal {
 			return unix.Signal(sig)
 		}
 	}
+	if name == "RTMIN" {
+		return rtmin
+	}
 	var n int
-	if _, err := fmt.Sscanf(name, "RT_%d", &n); err == nil && n >= 0 && n <= 32 {
-		return unix.Signal(32 + n)
+	if _, err := fmt.Sscanf(name, "RT_%d", &n); err == nil && n > 0 && n <= 64-rtmin {
+		return unix.Signal(rtmin + n)
 	}
 	return 0
 }

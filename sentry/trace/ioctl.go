@@ -31,6 +31,7 @@ var ioctls = set{"", []flag{
 	{unix.TIOCSWINSZ, "TIOCSWINSZ"},
 	{unix.TIOCGPTN, "TIOCGPTN"},
 	{unix.TIOCSPTLCK, "TIOCSPTLCK"},
+	{unix.TIOCGPTPEER, "TIOCGPTPEER"},
 	{unix.TIOCOUTQ, "TIOCOUTQ"},
 	{unix.TIOCSTI, "TIOCSTI"},
 	{unix.TIOCGEXCL, "TIOCGEXCL"},
@@ -91,19 +92,15 @@ func ioctlArg(l *line, v uint64) {
 		intPtr(l, v)
 	case unix.TIOCSPGRP, fioNBIO, fioAsync, unix.TIOCSPTLCK:
 		l.given(v, intPtr)
-	case unix.TCSBRK, unix.TCXONC, unix.TCFLSH, unix.TIOCSCTTY, unix.FICLONE:
+	case unix.TCXONC:
+		l.one(uint64(uint32(v)), &flowActions)
+	case unix.TCFLSH:
+		l.one(uint64(uint32(v)), &flushQueues)
+	case unix.TCSBRK, unix.TIOCSCTTY, unix.FICLONE:
 		num(l, v)
 	default:
 		l.hex(v)
 	}
-}
-
-// given shows what a request took, even if the call failed.
-func (l *line) given(v uint64, k kind) {
-	err := l.err
-	l.err = nil
-	k(l, v)
-	l.err = err
 }
 
 func winsize(l *line, v uint64) {
@@ -112,37 +109,3 @@ func winsize(l *line, v uint64) {
 			le.Uint16(b), le.Uint16(b[2:]), le.Uint16(b[4:]), le.Uint16(b[6:]))
 	}
 }
-
-// termios is the kernel's struct termios, in few words.
-func termios(l *line, v uint64) {
-	b := l.fetch(v, 36)
-	if b == nil {
-		return
-	}
-	lflag := uint64(le.Uint32(b[12:]))
-	cflag := uint64(le.Uint32(b[8:]))
-	l.s("{")
-	if name := bauds.find(cflag & unix.CBAUD); name != "" {
-		l.s(name)
-	} else {
-		l.hex(cflag & unix.CBAUD)
-	}
-	flag := func(on bool, name string) {
-		l.c(' ')
-		if !on {
-			l.c('-')
-		}
-		l.s(name)
-	}
-	flag(le.Uint32(b[4:])&unix.OPOST != 0, "opost")
-	flag(lflag&unix.ISIG != 0, "isig")
-	flag(lflag&unix.ICANON != 0, "icanon")
-	flag(lflag&unix.ECHO != 0, "echo")
-	l.s(" ...}")
-}
-
-var bauds = set{"B???", []flag{
-	{unix.B0, "B0"}, {unix.B300, "B300"}, {unix.B1200, "B1200"}, {unix.B2400, "B2400"}, {unix.B4800, "B4800"},
-	{unix.B9600, "B9600"}, {unix.B19200, "B19200"}, {unix.B38400, "B38400"},
-	{unix.B57600, "B57600"}, {unix.B115200, "B115200"}, {unix.B230400, "B230400"},
-}}

@@ -33,7 +33,8 @@ func mapFlags(l *line, v uint64) {
 // mremapFlags are the flags and, if they ask for it, the new address.
 func mremapFlags(l *line, v uint64) {
 	l.bits(v, &mremapBits)
-	if v&(unix.MREMAP_FIXED|unix.MREMAP_DONTUNMAP) != 0 {
+	const moved = unix.MREMAP_FIXED | unix.MREMAP_MAYMOVE
+	if v&moved == moved {
 		l.s(", ")
 		l.i++
 		l.addr(l.arg(l.i))
@@ -80,14 +81,11 @@ func futexArgs(l *line, v uint64) {
 	case 9: // WAIT_BITSET
 		next(unum, val)
 		next(timespec, val2)
-		next(ptr, uaddr2)
 		next(futexMask, val3)
 	case 1, 2: // WAKE, FD
 		next(num, val)
 	case 10: // WAKE_BITSET
 		next(num, val)
-		next(ptr, val2)
-		next(ptr, uaddr2)
 		next(futexMask, val3)
 	case 3: // REQUEUE
 		next(num, val)
@@ -102,11 +100,8 @@ func futexArgs(l *line, v uint64) {
 		next(num, val)
 		next(num, val2)
 		next(ptr, uaddr2)
-		next(hex, uint64(uint32(val3)))
+		next(futexWakeOp, val3)
 	case 6, 13: // LOCK_PI, LOCK_PI2
-		if cmd == 6 {
-			next(num, val)
-		}
 		next(timespec, val2)
 	case 7, 8: // UNLOCK_PI, TRYLOCK_PI
 	case 11: // WAIT_REQUEUE_PI
@@ -114,7 +109,7 @@ func futexArgs(l *line, v uint64) {
 		next(timespec, val2)
 		next(ptr, uaddr2)
 	default:
-		next(hex, val)
+		next(num, val)
 		next(hex, val2)
 		next(hex, uaddr2)
 		next(hex, val3)
@@ -129,7 +124,39 @@ func futexMask(l *line, v uint64) {
 	l.hex(uint64(uint32(v)))
 }
 
-func retFutex(l *line) { l.int(int64(l.ret)) }
+// futexWakeOp is FUTEX_WAKE_OP's operation and comparison, in one word.
+func futexWakeOp(l *line, v uint64) {
+	op, cmp, oparg, cmparg := v>>28&0xf, v>>24&0xf, v>>12&0xfff, v&0xfff
+	const shift = 8 // FUTEX_OP_OPARG_SHIFT
+	if op&shift != 0 {
+		l.s("FUTEX_OP_OPARG_SHIFT<<28|")
+	}
+	if name := futexWakeOps.find(op &^ shift); name != "" {
+		l.s(name)
+	} else {
+		l.hex(op &^ shift)
+	}
+	l.s("<<28|")
+	l.hex(oparg)
+	l.s("<<12|")
+	if name := futexCompares.find(cmp); name != "" {
+		l.s(name)
+	} else {
+		l.hex(cmp)
+	}
+	l.s("<<24|")
+	l.hex(cmparg)
+}
+
+// retMembarrier is, for a query, a set of commands.
+func retMembarrier(l *line) {
+	l.hex(l.ret)
+	if l.ret != 0 && uint32(l.arg(0)) == 0 {
+		l.s(" (")
+		l.bits(l.ret, &membarriers)
+		l.c(')')
+	}
+}
 
 func ipcKey(l *line, v uint64) {
 	if uint32(v) == 0 {
@@ -155,12 +182,12 @@ func ipcCommand(l *line, v uint64) { l.one(uint64(uint32(v)), &ipcCommands) }
 // sembufs is struct sembuf[], the number of which is the next argument.
 func sembufs(l *line, v uint64) {
 	l.elements(v, min(uint64(uint32(l.arg(l.i+1))), maxIov), 6, func(b []byte) {
-		l.s("{")
+		l.s("{sem_num=")
 		l.uint(uint64(le.Uint16(b)))
-		l.s(", ")
+		l.s(", sem_op=")
 		l.int(int64(int16(le.Uint16(b[2:]))))
-		l.s(", ")
-		l.hex(uint64(le.Uint16(b[4:])))
-		l.s("}")
+		l.s(", sem_flg=")
+		l.bits(uint64(le.Uint16(b[4:])), &semBits)
+		l.c('}')
 	})
 }

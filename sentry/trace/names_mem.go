@@ -31,6 +31,7 @@ var mapBits = set{"MAP_???", []flag{
 
 // mapKinds are the values of the lowest bits of mmap(2)'s flags.
 var mapKinds = set{"MAP_???", []flag{
+	{0, "MAP_FILE"},
 	{unix.MAP_SHARED, "MAP_SHARED"},
 	{unix.MAP_PRIVATE, "MAP_PRIVATE"},
 	{unix.MAP_SHARED_VALIDATE, "MAP_SHARED_VALIDATE"},
@@ -119,6 +120,17 @@ var ipcBits = set{"IPC_???", []flag{
 	{0o2000, "IPC_EXCL"},
 	{0o4000, "IPC_NOWAIT"},
 }}
+
+var futexWakeOps = set{"FUTEX_OP_???", []flag{
+	{0, "FUTEX_OP_SET"}, {1, "FUTEX_OP_ADD"}, {2, "FUTEX_OP_OR"}, {3, "FUTEX_OP_ANDN"}, {4, "FUTEX_OP_XOR"},
+}}
+
+var futexCompares = set{"FUTEX_OP_CMP_???", []flag{
+	{0, "FUTEX_OP_CMP_EQ"}, {1, "FUTEX_OP_CMP_NE"}, {2, "FUTEX_OP_CMP_LT"},
+	{3, "FUTEX_OP_CMP_LE"}, {4, "FUTEX_OP_CMP_GT"}, {5, "FUTEX_OP_CMP_GE"},
+}}
+
+var semBits = set{"SEM_???", []flag{{0x1000, "SEM_UNDO"}, {0o4000, "IPC_NOWAIT"}}}
 
 var shmBits = set{"SHM_???", []flag{
 	{0o10000, "SHM_RDONLY"},

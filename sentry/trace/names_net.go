@@ -75,7 +75,7 @@ var shutdownHows = set{"SHUT_???", []flag{
 	{unix.SHUT_RDWR, "SHUT_RDWR"},
 }}
 
-var sockLevels = set{"SOL_???", []flag{
+var sockLevels = set{"SOL_??", []flag{
 	{unix.SOL_SOCKET, "SOL_SOCKET"},
 	{unix.SOL_IP, "SOL_IP"},
 	{unix.SOL_TCP, "SOL_TCP"},

@@ -182,6 +182,31 @@ var seccompOperations = set{"SECCOMP_???", []flag{
 	{3, "SECCOMP_GET_NOTIF_SIZES"},
 }}
 
+var seccompModes = set{"SECCOMP_MODE_???", []flag{
+	{0, "SECCOMP_MODE_DISABLED"},
+	{1, "SECCOMP_MODE_STRICT"},
+	{2, "SECCOMP_MODE_FILTER"},
+}}
+
+var tscModes = set{"PR_TSC_???", []flag{
+	{1, "PR_TSC_ENABLE"},
+	{2, "PR_TSC_SIGSEGV"},
+}}
+
+var syslogActions = set{"", []flag{
+	{0, "SYSLOG_ACTION_CLOSE"},
+	{1, "SYSLOG_ACTION_OPEN"},
+	{2, "SYSLOG_ACTION_READ"},
+	{3, "SYSLOG_ACTION_READ_ALL"},
+	{4, "SYSLOG_ACTION_READ_CLEAR"},
+	{5, "SYSLOG_ACTION_CLEAR"},
+	{6, "SYSLOG_ACTION_CONSOLE_OFF"},
+	{7, "SYSLOG_ACTION_CONSOLE_ON"},
+	{8, "SYSLOG_ACTION_CONSOLE_LEVEL"},
+	{9, "SYSLOG_ACTION_SIZE_UNREAD"},
+	{10, "SYSLOG_ACTION_SIZE_BUFFER"},
+}}
+
 var personas = set{"PER_???", []flag{
 	{0, "PER_LINUX"},
 	{8, "PER_LINUX32"},

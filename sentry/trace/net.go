@@ -115,9 +115,13 @@ func (l *line) sockaddr(addr, n uint64) {
 	family := uint64(le.Uint16(b))
 	l.s("{sa_family=")
 	l.one(family, &addrFamilies)
+	if len(b) == 2 {
+		l.c('}')
+		return
+	}
 	port := func(off int) uint16 { return uint16(b[off])<<8 | uint16(b[off+1]) }
 	switch {
-	case family == unix.AF_UNIX && len(b) > 2:
+	case family == unix.AF_UNIX:
 		l.s(", sun_path=")
 		p := b[2:]
 		if p[0] == 0 { // abstract
@@ -133,7 +137,12 @@ func (l *line) sockaddr(addr, n uint64) {
 		fmt.Fprintf(l, ", sin6_port=htons(%d), sin6_flowinfo=htonl(%d), inet_pton(AF_INET6, \"%v\", &sin6_addr), sin6_scope_id=%d",
 			port(2), uint32(port(4))<<16|uint32(port(6)), netip.AddrFrom16([16]byte(b[8:])), le.Uint32(b[24:]))
 	case family == unix.AF_NETLINK && len(b) >= 12:
-		fmt.Fprintf(l, ", nl_pid=%d, nl_groups=%08x", int32(le.Uint32(b[4:])), le.Uint32(b[8:]))
+		fmt.Fprintf(l, ", nl_pid=%d, nl_groups=", int32(le.Uint32(b[4:])))
+		if groups := le.Uint32(b[8:]); groups == 0 {
+			l.s("00000000") // C's %#08x
+		} else {
+			fmt.Fprintf(l, "0x%06x", groups)
+		}
 	default:
 		l.s(", sa_data=")
 		l.quote(b[2:])
@@ -193,7 +202,7 @@ func (l *line) option(addr, n uint64) {
 			}
 			l.c(']')
 		}
-	case n == 4 && optionsOf(uint64(level)) != nil && level != unix.SOL_RAW:
+	case n == 4:
 		l.word(addr, 4, num)
 	default:
 		l.buffer(addr, n)
@@ -220,6 +229,12 @@ func msghdrIn(l *line, v uint64) {
 
 // msghdrOut is a message that was received.
 func msghdrOut(l *line, v uint64) {
+	if b := l.peek(v, msghdrSize); b != nil && l.failed() {
+		l.s("{msg_namelen=")
+		l.int(int64(int32(le.Uint32(b[8:]))))
+		l.c('}')
+		return
+	}
 	if b := l.fetch(v, msghdrSize); b != nil {
 		l.msghdr(b, l.ret)
 	}
@@ -312,11 +327,23 @@ func (l *line) control(addr, n uint64) {
 	l.c(']')
 }
 
-// mmsghdrs are the messages of sendmmsg(2), their number the next argument.
+// mmsghdrs are the messages of sendmmsg(2), their number the next argument, or
+// those that recvmmsg(2) got.
 func mmsghdrs(l *line, v uint64) {
-	l.elements(v, min(uint64(uint32(l.arg(l.i+1))), maxIov), msghdrSize+8, func(b []byte) {
+	n := min(uint64(uint32(l.arg(l.i+1))), maxIov)
+	if l.name == "recvmmsg" {
+		n = min(n, l.ret)
+	}
+	l.elements(v, n, msghdrSize+8, func(b []byte) {
+		size := uint64(le.Uint32(b[msghdrSize:]))
+		data := ^uint64(0)
+		if l.name == "recvmmsg" {
+			data = size
+		}
 		l.s("{msg_hdr=")
-		l.msghdr(b, ^uint64(0))
+		l.msghdr(b, data)
+		l.s(", msg_len=")
+		l.uint(size)
 		l.c('}')
 	})
 }

@@ -29,6 +29,23 @@ func prctlArgs(l *line, v uint64) {
 		l.capability(arg)
 	case unix.PR_SET_SECUREBITS:
 		l.bits(arg, &secureBits)
+	case unix.PR_SET_SECCOMP:
+		l.one(arg, &seccompModes)
+		l.rest(2)
+	case unix.PR_SET_TSC:
+		l.one(arg, &tscModes)
+	case unix.PR_SET_VMA:
+		if arg != 0 {
+			l.hex(arg)
+			l.rest(2)
+			break
+		}
+		l.s("PR_SET_VMA_ANON_NAME, ")
+		l.hex(l.arg(2))
+		l.s(", ")
+		l.uint(l.arg(3))
+		l.s(", ")
+		l.str(l.arg(4), 80)
 	case unix.PR_SET_KEEPCAPS, unix.PR_SET_TIMERSLACK, unix.PR_SET_CHILD_SUBREAPER, unix.PR_SET_TIMING:
 		l.uint(arg)
 	case unix.PR_SET_NO_NEW_PRIVS, unix.PR_SET_THP_DISABLE:
@@ -77,7 +94,10 @@ func prctlAfter(l *line, v uint64) {
 		} else {
 			l.str(arg, 15)
 		}
-	case unix.PR_GET_CHILD_SUBREAPER, unix.PR_GET_TSC, unix.PR_GET_UNALIGN:
+	case unix.PR_GET_TSC:
+		l.s(", ")
+		l.word(arg, 4, func(l *line, v uint64) { l.one(v, &tscModes) })
+	case unix.PR_GET_CHILD_SUBREAPER, unix.PR_GET_UNALIGN:
 		l.s(", ")
 		l.word(arg, 4, num)
 	case unix.PR_GET_TID_ADDRESS:

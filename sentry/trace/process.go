@@ -35,19 +35,22 @@ func (l *line) cloneFlags(flags, exitSignal uint64) {
 	}
 }
 
-// cloneArgs are clone(2)'s five, of which only those that count are shown.
+// cloneArgs are the stack and the flags of clone(2).
 func cloneArgs(l *line, v uint64) {
 	flags := v &^ unix.CSIGNAL
 	l.s("child_stack=")
 	l.addr(l.arg(1))
 	l.s(", flags=")
 	l.cloneFlags(flags, v&unix.CSIGNAL)
-	if flags&unix.CLONE_PIDFD != 0 {
+	l.glue = true
+}
+
+// cloneAfter are the other arguments of clone(2), and what the call stored.
+func cloneAfter(l *line, v uint64) {
+	flags := l.arg(0)
+	if flags&(unix.CLONE_PIDFD|unix.CLONE_PARENT_SETTID) != 0 {
 		l.s(", parent_tid=")
-		l.addr(l.arg(2))
-	} else if flags&unix.CLONE_PARENT_SETTID != 0 {
-		l.s(", parent_tid=")
-		l.addr(l.arg(2))
+		l.word(l.arg(2), 4, num)
 	}
 	if flags&unix.CLONE_SETTLS != 0 {
 		l.s(", tls=")
@@ -210,11 +213,9 @@ func waitUsage(l *line, v uint64) {
 	rusage(l, v)
 }
 
-func rlimit(l *line, v uint64)   { l.limits(v, "RLIM_INFINITY") }
-func rlimit64(l *line, v uint64) { l.limits(v, "RLIM64_INFINITY") }
-
-func (l *line) limits(addr uint64, infinity string) {
-	b := l.fetch(addr, 16)
+// rlimit is struct rlimit.
+func rlimit(l *line, v uint64) {
+	b := l.fetch(v, 16)
 	if b == nil {
 		return
 	}
@@ -222,7 +223,7 @@ func (l *line) limits(addr uint64, infinity string) {
 		l.s(name)
 		switch v := le.Uint64(b[8*i:]); {
 		case v == unix.RLIM_INFINITY:
-			l.s(infinity)
+			l.s("RLIM64_INFINITY")
 		case v > 1024 && v%1024 == 0:
 			l.uint(v / 1024)
 			l.s("*1024")
@@ -295,6 +296,11 @@ func schedAttr(l *line, v uint64) {
 	l.bits(le.Uint64(b[8:]), &schedBits)
 	fmt.Fprintf(l, ", sched_nice=%d, sched_priority=%d, sched_runtime=%d, sched_deadline=%d, sched_period=%d",
 		int32(le.Uint32(b[16:])), le.Uint32(b[20:]), le.Uint64(b[24:]), le.Uint64(b[32:]), le.Uint64(b[40:]))
+	if size := le.Uint32(b); size >= 56 {
+		if b := l.peek(v+48, 8); b != nil {
+			fmt.Fprintf(l, ", sched_util_min=%d, sched_util_max=%d", le.Uint32(b), le.Uint32(b[4:]))
+		}
+	}
 	l.c('}')
 }
 
@@ -354,14 +360,18 @@ func archPrctl(l *line, v uint64) {
 	l.glue = true
 	switch uint32(v) {
 	case archGetFS, archGetGS, archGetCPUID:
-		return
+	case archSetFS, archSetGS:
+		l.s(", ")
+		l.addr(l.arg(1))
+	default:
+		l.s(", ")
+		l.hex(l.arg(1))
 	}
-	l.s(", ")
-	l.i++
-	l.addr(l.arg(l.i))
 }
 
 const (
+	archSetGS    = 0x1001
+	archSetFS    = 0x1002
 	archGetFS    = 0x1003
 	archGetGS    = 0x1004
 	archGetCPUID = 0x1011
@@ -372,5 +382,13 @@ func archPrctlAfter(l *line, v uint64) {
 	case archGetFS, archGetGS:
 		l.s(", ")
 		l.word(l.arg(1), 8, ptr)
+	}
+}
+
+// syslogAction is syslog(2)'s first argument.
+func syslogAction(l *line, v uint64) {
+	num(l, v)
+	if name := syslogActions.find(uint64(uint32(v))); name != "" {
+		l.s(" /* " + name + " */")
 	}
 }

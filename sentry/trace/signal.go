@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"fmt"
 	"math/bits"
 
 	"golang.org/x/sys/unix"
@@ -14,12 +15,24 @@ func (l *line) signal(v uint64) {
 	case v > 0 && v < uint64(len(signalNames)):
 		l.s("SIG")
 		l.s(signalNames[v])
-	case v >= 32 && v <= 64:
-		l.s("SIGRT_")
-		l.uint(v - 32)
+	case v >= rtmin && v <= 64:
+		l.s("SIG")
+		l.realtime(v)
 	default:
 		l.int(int64(int32(v)))
 	}
+}
+
+// rtmin is the first real-time signal.
+const rtmin = 32
+
+func (l *line) realtime(v uint64) {
+	if v == rtmin {
+		l.s("RTMIN")
+		return
+	}
+	l.s("RT_")
+	l.uint(v - rtmin)
 }
 
 func sig(l *line, v uint64)    { l.signal(v) }
@@ -44,14 +57,33 @@ func (l *line) mask(m uint64) {
 		if s < uint64(len(signalNames)) {
 			l.s(signalNames[s])
 		} else {
-			l.s("RT_")
-			l.uint(s - 32)
+			l.realtime(s)
 		}
 	}
 	l.c(']')
 }
 
+// sigset is a signal set, whose size is another argument.
 func sigset(l *line, v uint64) {
+	at := 5
+	switch l.name {
+	case "rt_sigpending", "rt_sigsuspend":
+		at = 1
+	case "signalfd", "signalfd4":
+		at = 2
+	case "rt_sigprocmask", "rt_sigtimedwait":
+		at = 3
+	case "ppoll":
+		at = 4
+	}
+	l.sigset(v, l.arg(at))
+}
+
+func (l *line) sigset(v, size uint64) {
+	if size != 8 {
+		l.addr(v)
+		return
+	}
 	if b := l.fetch(v, 8); b != nil {
 		l.mask(le.Uint64(b))
 	}
@@ -64,7 +96,7 @@ func sigsetPack(l *line, v uint64) {
 		return
 	}
 	l.s("{sigmask=")
-	sigset(l, le.Uint64(b))
+	l.sigset(le.Uint64(b), le.Uint64(b[8:]))
 	l.s(", sigsetsize=")
 	l.uint(le.Uint64(b[8:]))
 	l.c('}')
@@ -208,9 +240,9 @@ func (l *line) siginfo(b []byte) {
 				l.signal(uint64(le.Uint32(b[24:])))
 			}
 			l.s(", si_utime=")
-			l.uint(le.Uint64(b[32:]))
+			l.ticks(le.Uint64(b[32:]))
 			l.s(", si_stime=")
-			l.uint(le.Uint64(b[40:]))
+			l.ticks(le.Uint64(b[40:]))
 		case unix.SIGSEGV, unix.SIGBUS, unix.SIGFPE, unix.SIGILL, unix.SIGTRAP:
 			l.s(", si_addr=")
 			l.addr(le.Uint64(b[16:]))
@@ -229,6 +261,14 @@ func (l *line) siginfo(b []byte) {
 		}
 	}
 	l.c('}')
+}
+
+// ticks shows processor time in hundredths of a second.
+func (l *line) ticks(v uint64) {
+	l.uint(v)
+	if v != 0 {
+		fmt.Fprintf(l, " /* %d.%02d s */", v/100, v%100)
+	}
 }
 
 // Codes of siginfo_t that the layout depends on.

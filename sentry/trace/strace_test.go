@@ -175,8 +175,8 @@ func TestSignals(t *testing.T) {
 		info procmgr.SigInfo
 		want string
 	}{
-		{procmgr.SigInfo{Signo: 17, Code: procmgr.CLDExited, PID: 5, UID: 1000, Status: 7, UTime: 1, STime: 2},
-			"{si_signo=SIGCHLD, si_code=CLD_EXITED, si_pid=5, si_uid=1000, si_status=7, si_utime=1, si_stime=2}"},
+		{procmgr.SigInfo{Signo: 17, Code: procmgr.CLDExited, PID: 5, UID: 1000, Status: 7, UTime: 1},
+			"{si_signo=SIGCHLD, si_code=CLD_EXITED, si_pid=5, si_uid=1000, si_status=7, si_utime=1 /* 0.01 s */, si_stime=0}"},
 		{procmgr.SigInfo{Signo: 17, Code: procmgr.CLDKilled, PID: 5, Status: 9},
 			"{si_signo=SIGCHLD, si_code=CLD_KILLED, si_pid=5, si_uid=0, si_status=SIGKILL, si_utime=0, si_stime=0}"},
 		{procmgr.SigInfo{Signo: 11, Code: 1, Addr: 16}, "{si_signo=SIGSEGV, si_code=SEGV_MAPERR, si_addr=0x10}"},
