@@ -174,7 +174,7 @@ func (tb *Table) reaper(p *Process) *Thread {
 // passOn gives the children of a thread that ended to another (nil: to nobody), and
 // sends the parent death signals that they asked for (forget_original_parent).
 func (tb *Table) passOn(from, to *Thread) {
-	told := false
+	news := false
 	for c := from.children.first; c != nil; c = from.children.first {
 		tb.disown(c)
 		c.parent, c.parentThread = nil, nil
@@ -182,29 +182,30 @@ func (tb *Table) passOn(from, to *Thread) {
 			tb.adopt(c, to)
 		}
 		tb.tellOfDeath(c, from)
-		if to != nil && to.p == from.p {
+		switch {
+		case to != nil && to.p == from.p:
 			c.reportAgain()
 			continue
-		}
-		c.setExitSignal(unix.SIGCHLD)
-		if c.zombie {
+		case c.zombie:
 			// The new parent is told anew.
+			c.setExitSignal(unix.SIGCHLD)
 			if tb.tellEnd(c) {
 				tb.reap(c)
-			} else {
-				told = true
+				continue
 			}
-		} else {
+		default:
+			c.setExitSignal(unix.SIGCHLD)
 			c.reportAgain()
 		}
+		news = news || c.report.queue != nil
 		tb.checkOrphaned(c, from.p)
 	}
-	if told {
+	if news {
 		to.p.wakeWaiters(nil)
 	}
 }
 
-// reportAgain puts what a new parent can collect into its queues.
+// reportAgain puts c into the queue of a new parent that it belongs into.
 func (c *Process) reportAgain() {
 	switch {
 	case c.parent == nil:

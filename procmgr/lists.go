@@ -59,10 +59,12 @@ func (q *reportQueue) first() *Process {
 	return q.heap[0]
 }
 
+// add puts p in, which is in no other queue from then on.
 func (q *reportQueue) add(p *Process) {
 	if p.report.queue == q {
 		return
 	}
+	p.unreport()
 	p.report.queue = q
 	q.heap = append(q.heap, p)
 	q.up(len(q.heap)-1, p)
@@ -74,8 +76,8 @@ func (q *reportQueue) remove(p *Process) {
 	moved := q.heap[n]
 	q.heap[n] = nil
 	q.heap = q.heap[:n]
-	if n == 0 {
-		q.heap = nil // a process that once had many children does not keep the memory
+	if n == 0 && cap(q.heap) > 64 {
+		q.heap = nil // who once had many children does not keep the memory
 	}
 	if i < n {
 		q.down(q.up(i, moved), moved)

@@ -59,8 +59,12 @@ func (p *Process) retarget(set SigSet) {
 	}
 }
 
-// takes reports whether the thread can be given a signal at all.
-func (t *Thread) takes() bool { return !t.leaving && t.State() != New }
+// takes reports whether the thread can be given a signal now. One that is stopped
+// looks by itself when it goes on (wants_signal).
+func (t *Thread) takes() bool {
+	stopped := t.pending.Load()&pendStop != 0 && !t.stopDue
+	return !t.leaving && !stopped && t.State() != New
+}
 
 // tell makes the thread look at signals that are pending for it, one of set.
 func (t *Thread) tell(set SigSet) {

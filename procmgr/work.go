@@ -135,6 +135,7 @@ func (t *Thread) stayStopped() {
 		stay := p.stopping != 0 && t.pending.Load()&pendExit == 0
 		if !stay {
 			t.clearPending(pendStop)
+			t.recalc() // nobody told it of signals meanwhile
 		} else {
 			if t.State() != Stopped {
 				t.setState(Stopped)
