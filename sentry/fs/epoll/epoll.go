@@ -245,9 +245,16 @@ func (e *Epoll) Modify(f *vfs.File, fd int32, ev Event) error {
 	return nil
 }
 
-// look puts an item on the ready list if its file is ready now.
+// look puts an item on the ready list if its file is ready now. For one that is
+// there already nobody is woken again.
 func (e *Epoll) look(it *item) {
-	if it.is() != 0 {
+	if it.is() == 0 {
+		return
+	}
+	e.readyMu.Lock()
+	queued := it.queued
+	e.readyMu.Unlock()
+	if !queued {
 		e.push(it)
 	}
 }

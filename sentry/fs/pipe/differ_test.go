@@ -72,8 +72,13 @@ func (b *both) check(t *rapid.T) {
 	if !b.written {
 		pf[1].Fd = int32(b.hw)
 	}
-	if _, err := unix.Poll(pf, 0); err != nil {
-		t.Fatal(err)
+	for {
+		// A signal of the runtime may interrupt it.
+		if _, err := unix.Poll(pf, 0); err == nil {
+			break
+		} else if err != unix.EINTR {
+			t.Fatal(err)
+		}
 	}
 	for i, f := range []*vfs.File{b.r, b.w} {
 		if pf[i].Fd < 0 {
