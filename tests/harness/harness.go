@@ -22,12 +22,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // DefaultLimit bounds one run of a program. It is generous: it exists to end
@@ -113,6 +117,7 @@ func (s Spec) env() []string {
 
 // Command returns the prepared command, in a process group of its own.
 func (t Target) Command(ctx context.Context, s Spec) *exec.Cmd {
+	onlyStandardStreams()
 	argv := t.Argv(s)
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Dir = s.dir()
@@ -123,6 +128,12 @@ func (t Target) Command(ctx context.Context, s Spec) *exec.Cmd {
 	cmd.WaitDelay = 3 * time.Second
 	return cmd
 }
+
+// onlyStandardStreams keeps from programs the descriptors that this process has
+// been given itself: natively a program would see them.
+var onlyStandardStreams = sync.OnceFunc(func() {
+	_ = unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC) // Linux before 5.11: they stay
+})
 
 // Run runs a program to its end. The error is about starting it, never about
 // what it did.
