@@ -34,7 +34,7 @@ func (s *Sandbox) mountKernel(who *vfs.Caller, procs *procmgr.Table, clk clock.C
 		path, source string
 		fs           vfs.FileSystem
 	}{
-		{"/proc", "proc", s.newProc(procs, clk)},
+		{"/proc", "proc", s.newProc(who.Namespace(), procs, clk)},
 		{"/sys", "sysfs", sys.New(sys.Config{Dev: devSys, CPUs: processors(), Memory: s.memoryTotal})},
 	} {
 		if err := who.Mkdir(nil, m.path, 0o555); err != nil && err != unix.EEXIST {
@@ -56,12 +56,13 @@ func (s *Sandbox) mountKernel(who *vfs.Caller, procs *procmgr.Table, clk clock.C
 var _ proc.Task = (*task.Task)(nil)
 
 // newProc makes the proc file system. The kernel is there once somebody reads it.
-func (s *Sandbox) newProc(procs *procmgr.Table, clk clock.Clock) *proc.FS {
+func (s *Sandbox) newProc(ns *vfs.Namespace, procs *procmgr.Table, clk clock.Clock) *proc.FS {
 	return proc.New(proc.Config{
 		Dev:         devProc,
 		Procs:       procs,
 		Clock:       clk,
 		UTS:         names{s},
+		Place:       vfs.NewFSContext(ns),
 		Memory:      s.memoryTotal,
 		CPUs:        processors(),
 		Sysname:     syscalls.Sysname,

@@ -68,12 +68,14 @@ func (s *subject) exe() (place, error) {
 
 // context returns where the process is in the file tree: ENOENT when it has ended.
 func (s *subject) context() (*vfs.FSContext, error) {
+	c := s.fs.cfg.Place
 	if t := s.task(); t != nil {
-		if c := t.Place(); c != nil {
-			return c, nil
-		}
+		c = t.Place()
 	}
-	return nil, unix.ENOENT
+	if c == nil {
+		return nil, unix.ENOENT
+	}
+	return c, nil
 }
 
 // cwd is /proc/PID/cwd.

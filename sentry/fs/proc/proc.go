@@ -89,6 +89,8 @@ type Config struct {
 	PIDs  *procmgr.PIDNamespace
 	Clock Clock
 	UTS   UTS
+	// Place is where threads without guest code are in the file tree; nil: nowhere.
+	Place *vfs.FSContext
 	// Memory tells how much memory there is and how much is free, in bytes.
 	Memory func() (total, free uint64)
 	// CPUs is how many processors guests see.

@@ -66,8 +66,8 @@ func (fs *FS) sysctl() synth.Entry {
 		fs.Sub("vm",
 			number("max_map_count", mm.MaxAreas),
 			number("mmap_min_addr", uint64(c.MinAddress)),
-			// Memory is never refused for what was promised elsewhere.
-			number("overcommit_memory", 1),
+			// A single mapping that is larger than all memory is refused (mm.Config).
+			number("overcommit_memory", 0),
 			number("overcommit_ratio", 50),
 			number("swappiness", 60),
 		),
