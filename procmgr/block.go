@@ -48,6 +48,9 @@ func (t *Thread) block(ch <-chan struct{}, deadline time.Time, bits uint32) erro
 		t.resume()
 		t.usage.blocked.Add(int64(time.Since(begin)))
 		t.usage.voluntary.Add(1)
+		if t.follow != nil {
+			t.follow.Waited(Blocked, begin)
+		}
 	}()
 	for {
 		select {

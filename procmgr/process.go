@@ -110,7 +110,7 @@ type Thread struct {
 	waitSet   SigSet        // Sigtimedwait
 	sigCh     chan struct{} // its wake-up; made when first used
 	deathSig  unix.Signal
-	follow    func(*SigInfo)
+	follow    Follower // nil: nobody
 	exitCode  uint32
 	leaving   bool // not in Process.live any more
 	stopDue   bool // counted in Process.toStop

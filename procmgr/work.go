@@ -62,7 +62,7 @@ func (t *Thread) nextSignal() (w Work, ok bool) {
 	if t.follow != nil {
 		seen := info
 		p.mu.Unlock()
-		t.follow(&seen)
+		t.follow.Signal(&seen)
 		p.mu.Lock()
 	}
 	act := p.hand.take(sig)
@@ -85,14 +85,21 @@ func (t *Thread) nextSignal() (w Work, ok bool) {
 	return Work{}, false
 }
 
-// FollowSignals makes NextWork call fn for each signal just before it takes effect,
-// with no lock held. As under ptrace(2), signals that are ignored are queued then,
-// too: they interrupt what the thread waits in, which goes on. SIGKILL is not told
-// of.
-func (t *Thread) FollowSignals(fn func(*SigInfo)) {
+// Follower is told what happens to a thread, by the thread's own goroutine and with
+// no lock held.
+type Follower interface {
+	// Signal is called just before a signal takes effect, but for SIGKILL.
+	Signal(*SigInfo)
+	// Waited is called when the thread goes on, Blocked or Stopped since begin.
+	Waited(in State, begin time.Time)
+}
+
+// Follow makes f t's follower. As under ptrace(2), signals that are ignored are
+// queued from now on, too: they interrupt what the thread waits in, which goes on.
+func (t *Thread) Follow(f Follower) {
 	t.p.mu.Lock()
 	defer t.p.mu.Unlock()
-	t.follow = fn
+	t.follow = f
 }
 
 // stop begins to stop the process for sig (do_signal_stop). Terminal stops have no
@@ -153,6 +160,9 @@ func (t *Thread) stayStopped() {
 	if !begin.IsZero() {
 		t.resume()
 		t.usage.blocked.Add(int64(time.Since(begin)))
+		if t.follow != nil {
+			t.follow.Waited(Stopped, begin)
+		}
 	}
 }
 

@@ -1,7 +1,10 @@
 package task
 
 import (
+	"time"
+
 	"golang.org/x/sys/unix"
+	"gvisor.dev/gvisor/pkg/hostarch"
 
 	"runsc-lite/mm"
 	"runsc-lite/procmgr"
@@ -19,13 +22,18 @@ type Tracer interface {
 type ThreadTracer interface {
 	// Enter and Exit are called before and after a system call. Exit is given
 	// the call that Enter was; a call that does not return, because the thread
-	// ends in it, has no Exit.
+	// ends in it, has an Exit as well.
 	Enter(c *Call)
 	Exit(c *Call, ret uint64, err error)
-	// Signal is called when a signal is about to take effect.
-	Signal(info *procmgr.SigInfo)
+	procmgr.Follower
 	// End is called last, with the thread's wait status.
 	End(status uint32)
+}
+
+// FaultTracer is what a ThreadTracer may be, too: Fault is called after a page fault
+// since begin. An error means that it becomes a signal.
+type FaultTracer interface {
+	Fault(addr hostarch.Addr, at hostarch.AccessType, begin time.Time, err error)
 }
 
 // ProgramTracer is what a ThreadTracer may be, too: Program is called first for a
@@ -69,7 +77,7 @@ func (t *Task) follow() {
 		return
 	}
 	if t.tracer = t.k.Tracer.Thread(t.th); t.tracer != nil {
-		t.th.FollowSignals(t.tracer.Signal)
+		t.th.Follow(t.tracer)
 	}
 }
 
@@ -79,4 +87,16 @@ func (t *Task) followProgram(a *ExecArgs) {
 	if p, ok := t.tracer.(ProgramTracer); ok {
 		p.Program(a, uint64(t.mem.Program.Env.Start))
 	}
+}
+
+// faultTracer returns who is to be told of a page fault that begins now, nil for
+// nobody.
+func (t *Task) faultTracer() (f FaultTracer, begin time.Time) {
+	if t.tracer == nil {
+		return nil, begin
+	}
+	if f, _ = t.tracer.(FaultTracer); f != nil {
+		begin = time.Now()
+	}
+	return f, begin
 }
