@@ -73,7 +73,6 @@ func (l *line) given(v uint64, k kind) {
 // result shows what the call returned.
 func (l *line) result(c *call) {
 	var restart task.Restart
-	var errno unix.Errno
 	switch {
 	case l.err == nil && c.ret != nil:
 		c.ret(l)
@@ -81,13 +80,22 @@ func (l *line) result(c *call) {
 		l.int(int64(l.ret))
 	case errors.As(l.err, &restart) && restart != task.NotRestarted:
 		fmt.Fprintf(l, "? %s (%s)", restart.Name(), restarts[restart])
-	case errors.As(l.err, &restart):
-		l.errno(unix.EINTR)
-	case errors.As(l.err, &errno):
-		l.errno(errno)
 	default:
-		l.errno(unix.EIO)
+		l.errno(errnoOf(l.err))
 	}
+}
+
+// errnoOf is the error that the guest sees, unless the call is restarted.
+func errnoOf(err error) unix.Errno {
+	var restart task.Restart
+	var errno unix.Errno
+	switch {
+	case errors.As(err, &restart):
+		return unix.EINTR
+	case errors.As(err, &errno):
+		return errno
+	}
+	return unix.EIO
 }
 
 // Write implements io.Writer, for package fmt.

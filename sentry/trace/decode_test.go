@@ -287,7 +287,7 @@ func TestDecodeAny(t *testing.T) {
 	r := rand.New(rand.NewSource(1))
 	data := make([]byte, 600)
 	for nr := range uint64(len(calls) + 2) {
-		for range 60 {
+		for range 20 {
 			for i := range data {
 				data[i] = byte(r.Intn(4) * r.Intn(256))
 			}

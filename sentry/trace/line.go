@@ -252,10 +252,7 @@ func (l *line) cstring(addr uint64, max int) (b []byte, whole bool) {
 	for len(b) <= max {
 		// Not past a page: the next one may not be there.
 		n := min(len(piece), hostarch.PageSize-int((addr+uint64(len(b)))%hostarch.PageSize))
-		got, err := l.mem.CopyIn(hostarch.Addr(addr+uint64(len(b))), piece[:n])
-		if got < 0 || got > n || err != nil {
-			return nil, false
-		}
+		got, _ := l.mem.CopyIn(hostarch.Addr(addr+uint64(len(b))), piece[:n])
 		for i, c := range piece[:got] {
 			if c == 0 {
 				b = append(b, piece[:i]...)

@@ -191,6 +191,21 @@ func (l *line) waitStatus(v uint32) {
 	}
 }
 
+// ended shows how a thread ended.
+func (l *line) ended(status uint32) {
+	ws := unix.WaitStatus(status)
+	if !ws.Signaled() {
+		l.s("exited with ")
+		l.int(int64(ws.ExitStatus()))
+		return
+	}
+	l.s("killed by ")
+	l.signal(uint64(ws.Signal()))
+	if ws.CoreDump() {
+		l.s(" (core dumped)")
+	}
+}
+
 // rusage is struct rusage, of which only the times are shown.
 func rusage(l *line, v uint64) {
 	b := l.fetch(v, 144)

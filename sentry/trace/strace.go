@@ -8,6 +8,9 @@
 //	names.go      flags and values by name; names_*.go hold the names
 //	line.go       a line as it grows; reading guest memory
 //	filter.go     which calls and signals are of interest
+//	summary.go    how often and how long, as strace -c
+//	events.go     the last events, in a ring; chrome.go writes them for Perfetto
+//	join.go       several of these at once
 //
 // Decoders look at guest memory while the guest may change it, and believe
 // nothing: sizes are bounded, and what cannot be read is shown as the pointer.
@@ -36,6 +39,9 @@ type Strace struct {
 	// Filter says what is printed; nil for everything. It does not change once
 	// threads are followed.
 	Filter *Filter
+	// File says that the output is a file of its own: each line begins with the
+	// thread's id, as with strace -f -o, and nothing is said of new ones.
+	File bool
 
 	w     io.Writer
 	names task.Table
@@ -122,7 +128,7 @@ func (s *Strace) Thread(th *procmgr.Thread) task.ThreadTracer {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.threads++
-	if s.threads > 1 {
+	if s.threads > 1 && !s.File {
 		s.print(fmt.Sprintf("strace: Process %d attached\n", th.ID()))
 	}
 	return &thread{s: s, th: th}
@@ -144,6 +150,9 @@ type thread struct {
 
 // prefix begins a line of t. The lock is held.
 func (t *thread) prefix() string {
+	if t.s.File {
+		return fmt.Sprintf("%-5d ", t.th.ID())
+	}
 	if t.s.threads < 2 {
 		return ""
 	}
@@ -261,19 +270,14 @@ func (t *thread) Signal(info *procmgr.SigInfo) {
 	t.event(l.buf)
 }
 
+// Waited implements procmgr.Follower: strace says nothing of it.
+func (t *thread) Waited(procmgr.State, time.Time) {}
+
 // End implements task.ThreadTracer.
 func (t *thread) End(status uint32) {
 	var l line
-	if ws := unix.WaitStatus(status); ws.Signaled() {
-		l.s("+++ killed by ")
-		l.signal(uint64(ws.Signal()))
-		if ws.CoreDump() {
-			l.s(" (core dumped)")
-		}
-	} else {
-		l.s("+++ exited with ")
-		l.int(int64(ws.ExitStatus()))
-	}
+	l.s("+++ ")
+	l.ended(status)
 	l.s(" +++\n")
 	t.event(l.buf)
 
