@@ -69,7 +69,7 @@ func TestDemo(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%v\n%s", err, out)
 		}
-		for _, want := range []string{"\nLinux ", " init\n", "\n271\n", "\nkept in memory\n", "\nsleep ended with status 143\n", "exit_group(0)"} {
+		for _, want := range []string{"\nLinux ", " [init]\n", "\n271\n", "\nkept in memory\n", "\nsleep ended with status 143\n", "exit_group(0)"} {
 			if !strings.Contains(out, want) {
 				t.Errorf("it does not show %q:\n%s", want, out)
 			}

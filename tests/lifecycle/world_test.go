@@ -47,14 +47,14 @@ func TestRoot(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for name, text := range map[string][]byte{"tool": data, "gone": []byte("x"), "file": []byte("kept\n")} {
+		for name, text := range map[string][]byte{"busybox": data, "gone": []byte("x"), "file": []byte("kept\n")} {
 			if err := os.WriteFile(filepath.Join(root, own, name), text, 0o755); err != nil {
 				t.Fatal(err)
 			}
 		}
 		r := run(t, target, harness.Spec{
 			Flags: []string{"--root=" + root},
-			Args: []string{"/" + own + "/tool", "sh", "-c", `cd "$0" || exit 9
+			Args: []string{"/" + own + "/busybox", "sh", "-c", `cd "$0" || exit 9
 cat file "/../..$0/file"; echo changed >file; echo new >new; cat file new
 rm gone; ls gone 2>/dev/null || echo removed; ls /etc/passwd 2>/dev/null || echo alone`, "/" + own},
 		})
