@@ -51,6 +51,9 @@ type Exit struct {
 	Signo  int32         // ExitFault, ExitSignal: SIGSEGV, SIGFPE, …
 	Code   int32         // ExitFault, ExitSignal: si_code as the host gave it
 	Addr   hostarch.Addr // ExitFault, ExitSignal: si_addr
+	// Trapped says of an ExitSyscall that it came by the processor's trap. If
+	// the Platform is a CallPatcher, the call's site could be made faster.
+	Trapped bool
 }
 
 // Platform makes address spaces and runs guest threads.
@@ -145,4 +148,39 @@ type Context interface {
 
 	// SetSingleStep makes every Run stop with SIGTRAP after one instruction.
 	SetSingleStep(on bool)
+}
+
+// CallPatcher is a Platform on which system calls cost less when the code at
+// their site jumps to a trampoline instead of trapping. The kernel decides which
+// sites are worth it, and writes both; see package task.
+type CallPatcher interface {
+	// PatchCall returns what is to be written for a site. It changes nothing;
+	// false means that the code there is not known to be safe to change.
+	PatchCall(CallSite) (CallPatch, bool)
+}
+
+// CallSite is a system call in guest code.
+type CallSite struct {
+	Addr   hostarch.Addr // of Code
+	Code   []byte        // the text around the site
+	After  int           // index in Code of the byte after the SYSCALL instruction
+	Number uint64        // of the call that was made there
+	// Trampoline is where the trampoline will be: TrampolineSize bytes of code
+	// of its own, less than 1 GiB away.
+	Trampoline hostarch.Addr
+	// Alone says that nobody but the calling thread is, or will return to, where
+	// the call returns to: no other thread, no frame of a signal handler.
+	Alone bool
+}
+
+// TrampolineSize is the room for one trampoline, in bytes.
+const TrampolineSize = 64
+
+// CallPatch is a change of guest code. The trampoline is to be written first.
+type CallPatch struct {
+	Addr       hostarch.Addr
+	Code       [5]byte // one instruction in the place of whole ones
+	Trampoline []byte
+	// Return is where the call that was made at the site returns to now.
+	Return hostarch.Addr
 }

@@ -36,6 +36,8 @@ type context struct {
 	step   bool
 	fetch  uint64 // address of the last Exit, if that was a fetch fault
 
+	ch channelState
+
 	state atomic.Int32
 	kickT atomic.Int64 // tgid<<32 | tid, for Interrupt
 
@@ -128,6 +130,13 @@ func (c *context) unbind() {
 	if s == nil {
 		return
 	}
+	if c.tid != 0 && c.halt() != nil {
+		c.w.broken = true
+		s.mu.Lock()
+		s.breakLocked()
+		s.mu.Unlock()
+	}
+	c.leaveSlot()
 	st, tid, newTID := c.stub, c.tid, c.newTID
 	c.cur, c.stub, c.tid, c.newTID = nil, nil, 0, 0
 	s.mu.Lock()
@@ -182,6 +191,9 @@ func (c *context) Flush(as platform.AddressSpace) error {
 	if !s.pending.Load() {
 		return nil
 	}
+	if err := c.halt(); err != nil {
+		return c.fail(err)
+	}
 	c.lost = true
 	if err := s.flush(c); err != nil {
 		return c.fail(err)
@@ -197,46 +209,92 @@ func (c *context) Run(as platform.AddressSpace) (platform.Exit, error) {
 			return platform.Exit{}, err
 		}
 	}
-	if s.pending.Load() {
-		c.lost = true
-		if err := s.flush(c); err != nil {
+	answer := c.ch.call && !s.pending.Load() && c.onlyResult()
+	if !answer {
+		if err := c.prepare(s); err != nil {
 			return platform.Exit{}, c.fail(err)
 		}
-	}
-	if err := c.load(); err != nil {
-		return platform.Exit{}, c.fail(err)
 	}
 	if !c.state.CompareAndSwap(stopped, running) {
 		c.state.Store(stopped)
 		return platform.Exit{Kind: platform.ExitInterrupted}, nil
 	}
-	req := ptSysemu
-	if c.step {
-		req = ptSysemuSinglestep
-	}
+	c.w.p.inRun.Add(1)
 	c.runs.Add(1)
-	var ws unix.WaitStatus
-	e := c.w.request(req, c.tid, 0)
-	if e == 0 {
-		ws, e = c.w.wait(c.tid)
-	}
+	ws, halted, e := c.resume(answer)
 	c.runs.Add(1)
+	c.w.p.inRun.Add(-1)
 	c.state.Store(stopped)
 	if e != 0 {
 		return platform.Exit{}, c.fail(lostError(e))
 	}
+	if !halted {
+		return c.takeCall(false), nil
+	}
 	if !ws.Stopped() {
 		return platform.Exit{}, c.fail(errGone)
 	}
-	if e := c.w.getRegs(c.tid, &c.shadow); e != 0 {
-		return platform.Exit{}, c.fail(lostError(e))
-	}
-	c.regs = c.shadow
-	x, err := c.decode(ws)
+	c.unite()
+	x, err := c.stopped(ws)
 	if err != nil {
 		return x, c.fail(err)
 	}
 	return x, nil
+}
+
+// prepare brings a tracee that is stopped up to date: mappings and registers.
+func (c *context) prepare(s *space) error {
+	if err := c.halt(); err != nil {
+		return err
+	}
+	if c.ch.wanted && c.ch.slot == nil {
+		if err := c.takeSlot(); err != nil {
+			return err
+		}
+	}
+	if s.pending.Load() {
+		c.lost = true
+		if err := s.flush(c); err != nil {
+			return err
+		}
+	}
+	return c.load()
+}
+
+// resume runs the tracee until it stops, or (stopped is false) has posted a call
+// without that.
+func (c *context) resume(answer bool) (ws unix.WaitStatus, stopped bool, e unix.Errno) {
+	if answer {
+		return c.answer()
+	}
+	if e = c.proceed(); e == 0 {
+		ws, e = c.w.wait(c.tid)
+	}
+	return ws, true, e
+}
+
+// proceed lets a stopped tracee run, up to its next system call.
+func (c *context) proceed() unix.Errno {
+	if c.step {
+		return c.w.request(ptSysemuSinglestep, c.tid, 0)
+	}
+	return c.w.request(ptSysemu, c.tid, 0)
+}
+
+// stopped makes a stop an Exit.
+func (c *context) stopped(ws unix.WaitStatus) (platform.Exit, error) {
+	if c.posted() {
+		return c.takeCall(true), nil
+	}
+	if e := c.w.getRegs(c.tid, &c.shadow); e != 0 {
+		return platform.Exit{}, lostError(e)
+	}
+	c.hideSlot(&c.shadow)
+	c.regs = c.shadow
+	if c.inChannel() {
+		return c.unwind(ws)
+	}
+	return c.decode(ws)
 }
 
 // load brings the tracee's registers up to date.
@@ -261,7 +319,9 @@ func (c *context) load() error {
 		}
 	}
 	c.sanitise()
-	if e := c.w.setRegs(c.tid, &c.regs); e != 0 {
+	c.shadow = c.regs
+	c.showSlot(&c.shadow)
+	if e := c.w.setRegs(c.tid, &c.shadow); e != 0 {
 		return lostError(e)
 	}
 	c.shadow = c.regs

@@ -76,7 +76,7 @@ func (c *context) decode(ws unix.WaitStatus) (platform.Exit, error) {
 // does not have. SYSCALL leaves its return address in RCX.
 func (c *context) decodeCall() platform.Exit {
 	if c.regs.Cs == userCS && c.regs.Rcx == c.regs.Rip {
-		return platform.Exit{Kind: platform.ExitSyscall}
+		return platform.Exit{Kind: platform.ExitSyscall, Trapped: !c.step}
 	}
 	c.regs.Rip -= 2
 	c.regs.Rax = c.regs.Orig_rax

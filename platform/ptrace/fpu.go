@@ -58,6 +58,9 @@ func (c *context) FPState() ([]byte, error) {
 	case c.tid == 0:
 		copy(buf, c.w.p.zygote.fpu)
 	default:
+		if err := c.stopPolling(); err != nil {
+			return nil, err
+		}
 		n, e := c.w.getXState(c.tid, buf)
 		if e != 0 {
 			return nil, lostError(e)

@@ -5,6 +5,8 @@ import (
 
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/hostarch"
+
+	"runsc-lite/platform/channel"
 )
 
 // Where things lie in every stub process: at the top of what user space can
@@ -13,9 +15,11 @@ const (
 	stubBase    = 0x7ffffff00000
 	stubCodeLen = 512 // of stub_amd64.s
 	stubData    = stubBase + stubCodeLen
-	commandPage = stubBase + hostarch.PageSize
-	commandSize = 56 // bytes of a command: number and six arguments
-	maxCommands = hostarch.PageSize/commandSize - 1
+	// ChannelEntry is where package channel's code begins.
+	ChannelEntry = stubBase + 2048
+	commandPage  = stubBase + hostarch.PageSize
+	commandSize  = 56 // bytes of a command: number and six arguments
+	maxCommands  = hostarch.PageSize/commandSize - 1
 
 	entryCall  = stubBase
 	entryBatch = stubBase + 32
@@ -44,12 +48,14 @@ const (
 )
 
 // image makes a static ELF executable of one page, loaded at stubBase: the
-// code, and the filter that the zygote's system calls point to.
+// code, the filter that the zygote's system calls point to, and the code of the
+// channel, whether it is used or not.
 func image(code []byte) []byte {
 	le := binary.LittleEndian
 	page := make([]byte, hostarch.PageSize)
 	copy(page, code)
-	data := page[stubCodeLen:]
+	copy(page[ChannelEntry-stubBase:], channel.Code())
+	data := page[stubCodeLen : ChannelEntry-stubBase]
 	filter := stubFilter()
 	le.PutUint16(data[dataProg:], uint16(len(filter)))
 	le.PutUint64(data[dataProg+8:], stubData+dataFilter)

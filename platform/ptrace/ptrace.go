@@ -76,6 +76,7 @@ package ptrace
 import (
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/hostarch"
@@ -87,6 +88,9 @@ import (
 type Config struct {
 	// MemoryFD is the memory file.
 	MemoryFD int
+	// Channel lets patched call sites reach the sentry through shared memory;
+	// see package systrap.
+	Channel bool
 }
 
 // Ptrace implements platform.Platform.
@@ -97,6 +101,10 @@ type Ptrace struct {
 	cores    []int // host processors that we may use
 	limit    int   // of workers
 	min      hostarch.Addr
+	max      hostarch.Addr
+	slots    *slotFile // nil: no channel
+
+	inRun atomic.Int32 // contexts whose tracee runs guest code
 
 	mu       sync.Mutex
 	closed   bool
@@ -122,7 +130,7 @@ const (
 // New starts the platform. It fails when tracing is not allowed here.
 func New(c Config) (*Ptrace, error) {
 	muteStops()
-	p := &Ptrace{live: map[*context]struct{}{}, stubs: map[*stub]struct{}{}, limit: workerLimit(), min: minAddress()}
+	p := &Ptrace{live: map[*context]struct{}{}, stubs: map[*stub]struct{}{}, limit: workerLimit(), min: minAddress(), max: stubBase}
 	var set unix.CPUSet
 	if err := unix.SchedGetaffinity(0, &set); err != nil {
 		return nil, fmt.Errorf("asking which processors to use: %w", err)
@@ -136,8 +144,12 @@ func New(c Config) (*Ptrace, error) {
 	if p.cmdFD, err = unix.MemfdCreate("runsc-lite-commands", unix.MFD_CLOEXEC); err != nil {
 		return nil, fmt.Errorf("making the command file: %w", err)
 	}
-	if err = unix.Ftruncate(p.cmdFD, maxStubs*hostarch.PageSize); err == nil {
-		p.commands, err = mapCommands(p.cmdFD, maxStubs)
+	if err = unix.Ftruncate(p.cmdFD, commandFilePages*hostarch.PageSize); err == nil {
+		p.commands, err = mapCommands(p.cmdFD, commandFilePages)
+	}
+	if c.Channel {
+		p.slots = &slotFile{view: p.commands[maxStubs*hostarch.PageSize:]}
+		p.max = slotRegion
 	}
 	if err == nil {
 		p.zygote, err = startZygote(c.MemoryFD, p.cmdFD)
@@ -159,7 +171,7 @@ func (p *Ptrace) Name() string { return "ptrace" }
 func (p *Ptrace) MinAddress() hostarch.Addr { return p.min }
 
 // MaxAddress implements platform.Platform.
-func (p *Ptrace) MaxAddress() hostarch.Addr { return stubBase }
+func (p *Ptrace) MaxAddress() hostarch.Addr { return p.max }
 
 // NewAddressSpace implements platform.Platform.
 func (p *Ptrace) NewAddressSpace() (platform.AddressSpace, error) {
@@ -183,7 +195,7 @@ func (p *Ptrace) Spawn(near platform.Context, as platform.AddressSpace, fn func(
 		return err
 	}
 	s.contexts.Add(1)
-	w.jobs <- job{space: s, tid: tid, fn: fn}
+	w.start(job{space: s, tid: tid, fn: fn})
 	return nil
 }
 
@@ -219,7 +231,7 @@ func (p *Ptrace) Close() {
 	}
 	p.mu.Unlock()
 	for _, w := range idle {
-		close(w.jobs)
+		w.start(job{})
 	}
 	p.workers.Wait()
 	p.zygote.stop()

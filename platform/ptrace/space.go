@@ -2,6 +2,7 @@ package ptrace
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -55,7 +56,7 @@ func (s *space) add(c command) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if c.addr+c.length < c.addr || c.addr+c.length > stubBase || (c.addr|c.length|c.off)%hostarch.PageSize != 0 {
+	if c.addr+c.length < c.addr || c.addr+c.length > uint64(s.p.max) || (c.addr|c.length|c.off)%hostarch.PageSize != 0 {
 		// Not for the caller to ask. It must never reach the stub's own pages.
 		s.breakLocked()
 	}
@@ -170,12 +171,9 @@ func (s *space) flush(c *context) error {
 func (s *space) flushLocked(w *worker, tid int) error {
 	st := s.stub
 	if st.dirty {
-		// What an earlier guest left, and what it might learn from the page.
+		// What an earlier guest left goes first; and what the page tells of it.
 		clear(st.cmds)
-		clean := command{nr: unix.SYS_MUNMAP, length: stubBase}
-		if err := st.apply(w, tid, []command{clean}); err != nil {
-			return err
-		}
+		s.queue = slices.Insert(s.queue, 0, command{nr: unix.SYS_MUNMAP, length: uint64(s.p.max)})
 		st.dirty = false
 	}
 	for done := 0; done < len(s.queue); {
@@ -268,6 +266,9 @@ func (s *space) newThread(near *context) (int, error) {
 	}
 	if near.cur != s || near.tid == 0 || s.broken {
 		return 0, unix.EAGAIN
+	}
+	if err := near.halt(); err != nil {
+		return 0, err
 	}
 	near.lost = true // its registers
 	tid, err := near.w.callRegs(near.tid, &platform.Registers{

@@ -91,3 +91,35 @@ func (t *tracer) wait(tid int) (unix.WaitStatus, unix.Errno) {
 		}
 	}
 }
+
+// poll is wait that returns at once: 0 if nothing has changed.
+func (t *tracer) poll(tid int) (unix.WaitStatus, unix.Errno) {
+	var status uint32
+	for {
+		t.calls++
+		r, _, e := unix.RawSyscall6(unix.SYS_WAIT4, uintptr(tid), uintptr(unsafe.Pointer(&status)), unix.WALL|unix.WNOHANG, 0, 0, 0)
+		switch {
+		case e == unix.EINTR:
+		case e != 0 || int(r) == tid:
+			return unix.WaitStatus(status), e
+		default:
+			return 0, 0
+		}
+	}
+}
+
+// waitSoon is wait for what will not take long: it polls for a while.
+func (t *tracer) waitSoon(tid int) (unix.WaitStatus, unix.Errno) {
+	for range 64 {
+		if ws, e := t.poll(tid); ws != 0 || e != 0 {
+			return ws, e
+		}
+		pause(8)
+	}
+	return t.wait(tid)
+}
+
+// pause executes n PAUSE instructions.
+//
+//go:noescape
+func pause(n int)

@@ -1,12 +1,14 @@
 package ptrace
 
 import (
+	"errors"
 	"fmt"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/hostarch"
 
+	"runsc-lite/hostcall"
 	"runsc-lite/platform"
 )
 
@@ -21,7 +23,8 @@ type job struct {
 type worker struct {
 	tracer
 	p    *Ptrace
-	jobs chan job
+	job  job // next; fn is nil: end
+	wake hostcall.Parker
 	core atomic.Int32 // where it and its tracees are pinned
 	want int          // core for the next job; set before the job is sent
 	tid  int          // host thread id
@@ -56,10 +59,16 @@ func (p *Ptrace) worker(core int) (*worker, error) {
 	}
 	p.nworkers++
 	p.workers.Add(1)
-	w := &worker{p: p, want: core, jobs: make(chan job, 1)}
+	w := &worker{p: p, want: core}
 	w.core.Store(-1)
 	go onThread(w.loop)
 	return w, nil
+}
+
+// start gives a worker that worker returned its job.
+func (w *worker) start(j job) {
+	w.job = j
+	w.wake.Unpark()
 }
 
 // retire takes a worker without a job: it reports false when the worker is to
@@ -77,7 +86,13 @@ func (p *Ptrace) retire(w *worker) bool {
 func (w *worker) loop() {
 	defer w.p.workers.Done()
 	w.tid = unix.Gettid()
-	for j := range w.jobs {
+	for {
+		w.wake.Park(-1)
+		j := w.job
+		w.job = job{}
+		if j.fn == nil {
+			break
+		}
 		if w.want != int(w.core.Load()) {
 			w.pin(w.want)
 		}
@@ -118,7 +133,8 @@ type stub struct {
 	threads int   // host threads in it, of any kind; guarded by space.mu
 	waiting []int // those that wait to be seized; guarded by space.mu
 	dirty   bool  // maps what an earlier space left; likewise
-	buried  bool  // guarded by Ptrace.mu
+	slots   stubSlots
+	buried  bool // guarded by Ptrace.mu
 }
 
 // newStub returns a stub process that the calling worker traces.
@@ -129,11 +145,11 @@ func (w *worker) newStub() (*stub, error) {
 	}
 	for try := 0; ; try++ {
 		s, err := w.newStubOnce()
-		if err == errGone && try < 2*readyStubs {
-			continue // killed from outside while it was in stock
-		}
-		if err == errGone {
+		switch {
+		case err == errGone && w.p.zygote.lost():
 			w.p.abandon()
+		case err != nil && errors.Is(err, errDead) && try < 2*readyStubs:
+			continue // killed from outside while it was in stock
 		}
 		return s, err
 	}
@@ -157,13 +173,15 @@ func (w *worker) newStubOnce() (*stub, error) {
 	}
 	if err != nil {
 		w.release(s)
-		if err != errGone {
-			err = fmt.Errorf("setting up a stub process: %w", err)
-		}
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", errDead, err)
 	}
 	return s, nil
 }
+
+// errDead: a stub process cannot be used, most likely because it was killed
+// while it was in stock. (Attaching to a zombie is EPERM, as where tracing is
+// forbidden.)
+var errDead = errors.New("setting up a stub process")
 
 // abandon ends all guests: the zygote was killed, so that there will be no more
 // stubs, and no one to bury those that there are.
@@ -205,6 +223,9 @@ func (p *Ptrace) bury(s *stub) {
 	unix.Kill(s.pid, unix.SIGKILL)
 	delete(p.stubs, s)
 	p.givePage(s.page)
+	if p.slots != nil {
+		p.slots.give(s.slots.pages)
+	}
 	p.zygote.bury(s.pid)
 }
 

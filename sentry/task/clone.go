@@ -97,7 +97,7 @@ func (t *Task) Clone(o CloneArgs) (uint64, error) {
 
 // newChild makes the Task of a cloned thread, without resources yet.
 func (t *Task) newChild(th *procmgr.Thread, flags uint64) *Task {
-	child := &Task{k: t.k, th: th, group: t.group}
+	child := &Task{k: t.k, th: th, group: t.group, frames: t.frames}
 	child.slack.Store(t.slack.Load())
 	child.policy.Store(t.policy.Load())
 	child.affinity.Store(t.Affinity())

@@ -182,6 +182,7 @@ func (t *Task) enter(mem *Memory, img *loader.Image, next procmgr.NewProgram) {
 	t.UnshareFiles()
 	t.fds.CloseOnExec()
 	t.sigStack = SigStack{}
+	t.frames = 0
 	t.group.exec()
 	t.th.CompleteExec(next)
 	if t.ctx != nil {

@@ -229,6 +229,7 @@ func (t *Task) SigReturn() error {
 		return err
 	}
 	decodeSigcontext(uc[ucContext:], regs)
+	t.frames = max(0, t.frames-1)
 	t.th.SetSignalMask(procmgr.SigSet(le.Uint64(uc[ucMask:])))
 	// restore_altstack: errors other than a fault are ignored, as Linux does.
 	t.SetSigStack(SigStack{

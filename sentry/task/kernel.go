@@ -68,7 +68,8 @@ type Kernel struct {
 	// missed counts the calls that no handler serves, by number.
 	missed [512]atomic.Uint64
 
-	tasks sync.WaitGroup
+	patcher platform.CallPatcher // nil: the platform has none
+	tasks   sync.WaitGroup
 }
 
 // UTS is the uts namespace (uname(2)).
@@ -93,6 +94,7 @@ func (u *UTS) SetDomain(s string) { u.mu.Lock(); u.domain = s; u.mu.Unlock() }
 // New makes a kernel.
 func New(c Config) *Kernel {
 	k := &Kernel{Config: c}
+	k.patcher, _ = c.Platform.(platform.CallPatcher)
 	k.UTS.host, k.UTS.domain = c.Hostname, "(none)"
 	return k
 }

@@ -20,6 +20,7 @@ type Memory struct {
 
 	refs       atomic.Int32
 	membarrier atomic.Bool
+	calls      patches
 }
 
 // newMemory makes an empty address space with one reference.
@@ -85,6 +86,7 @@ func (t *Task) cloneMemory(flags uint64, limits *procmgr.LimitSet) (*Memory, err
 	m := &Memory{Space: space, Guest: guest, Program: t.mem.Program}
 	m.refs.Store(1)
 	m.membarrier.Store(t.mem.membarrier.Load())
+	m.calls.inherit(&t.mem.calls)
 	m.Program.Exe.IncRef()
 	return m, nil
 }

@@ -45,6 +45,9 @@ func (t *Task) run(ctx platform.Context) {
 		}
 		switch ex.Kind {
 		case platform.ExitSyscall:
+			if ex.Trapped {
+				t.trapped()
+			}
 			t.syscall()
 		case platform.ExitFault:
 			t.pageFault(&ex)
@@ -104,6 +107,7 @@ func (t *Task) deliver(w *procmgr.Work) {
 		t.th.ForceSegv(w.Info.Signo)
 		return
 	}
+	t.frames++
 	blocked := t.th.SignalMask() | w.Action.Mask
 	if w.Action.Flags&saNoDefer == 0 {
 		blocked |= procmgr.SetOf(unix.Signal(w.Info.Signo))
@@ -115,13 +119,14 @@ func (t *Task) deliver(w *procmgr.Work) {
 func (t *Task) syscall() {
 	regs := t.ctx.Registers()
 	t.sysno = regs.Orig_rax
-	args := Args{regs.Rdi, regs.Rsi, regs.Rdx, regs.R10, regs.R8, regs.R9}
+	args := &t.args
+	*args = Args{regs.Rdi, regs.Rsi, regs.Rdx, regs.R10, regs.R8, regs.R9}
 	var ret uint64
 	var err error
 	if t.tracer == nil {
-		ret, err = t.dispatch(&args)
+		ret, err = t.dispatch(args)
 	} else {
-		ret, err = t.tracedDispatch(&args)
+		ret, err = t.tracedDispatch(args)
 	}
 	if t.noResult {
 		t.noResult = false

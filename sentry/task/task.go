@@ -49,6 +49,7 @@ type Task struct {
 	init startState
 
 	sysno     uint64 // number of the call being serviced
+	args      Args   // and its arguments
 	restart   Restart
 	restartFn Handler
 	noResult  bool         // the call replaced the registers itself
@@ -60,6 +61,9 @@ type Task struct {
 
 	clearTID    hostarch.Addr // set_tid_address(2)
 	futexWaiter *futex.Waiter // nil until it is needed
+
+	sites  trappedSites
+	frames int // of signal handlers that have not returned
 
 	caller      vfs.Caller // cached; see Caller
 	callerCreds *procmgr.Credentials

@@ -1,0 +1,77 @@
+#include "textflag.h"
+
+// The guest side of the channel: where trampolines jump to. It is copied into
+// stub processes and never executed here. RAX holds the number, RCX the return
+// address; R11 is free, as after SYSCALL. All other registers are kept, and so
+// are the flags and the red zone: the stack pointer becomes the slot's base.
+// slot.go has the offsets, of the slot and of this code.
+//
+// func channelCode()
+TEXT ·channelCode(SB), NOSPLIT|NOFRAME, $0
+	MOVQ SP, -16(GS)           // slotRSP
+	MOVQ 80(GS), SP            // Self
+	PUSHFQ                     // slotRFLAGS
+	LEAQ 8(SP), SP
+
+	// Something that the code knows?
+	CMPQ AX, $256
+	JCC  call
+	MOVBLZX 256(SP)(AX*1), R11 // slotFacts
+	TESTL R11, R11
+	JEQ  call
+	MOVQ 504(SP)(R11*8), AX    // slotValues, index from 1
+	JMP  return
+
+call:
+	MOVQ AX, -24(SP)
+	MOVQ DI, -32(SP)
+	MOVQ SI, -40(SP)
+	MOVQ DX, -48(SP)
+	MOVQ R10, -56(SP)
+	MOVQ R8, -64(SP)
+	MOVQ R9, 0(SP)
+	MOVQ CX, 8(SP)
+	MOVQ BX, 16(SP)
+	MOVQ BP, 24(SP)
+	MOVQ R12, 32(SP)
+	MOVQ R13, 40(SP)
+	MOVQ R14, 48(SP)
+	MOVQ R15, 56(SP)
+	MOVL $1, 128(SP)           // State: Call
+	MOVL 136(SP), AX           // Spin
+spin:
+	CMPL 132(SP), $0           // Sentry
+	JEQ  stop
+	MOVL 128(SP), R11
+	CMPL R11, $1
+	JNE  changed
+	PAUSE
+	DECL AX
+	JNE  spin
+stop:
+	MOVL $1, AX
+	MOVL $2, R11               // Stopped, unless the answer came
+	LOCK
+	CMPXCHGL R11, 128(SP)
+	JEQ  wait
+changed:
+	CMPL 128(SP), $3           // Stop
+	JNE  answered
+wait:
+	SYSCALL                    // stops under PTRACE_SYSEMU
+	CMPL 128(SP), $0
+	JNE  wait
+answered:
+	MOVQ 144(SP), AX           // Result
+	MOVQ 8(SP), CX
+return:
+	LEAQ -8(SP), SP
+	POPFQ
+	MOVQ -16(GS), SP
+	JMP  CX
+
+// func channelAddress() unsafe.Pointer
+TEXT ·channelAddress(SB), NOSPLIT, $0-8
+	LEAQ ·channelCode(SB), AX
+	MOVQ AX, ret+0(FP)
+	RET

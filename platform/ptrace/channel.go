@@ -1,0 +1,243 @@
+package ptrace
+
+import (
+	"sync"
+
+	"golang.org/x/sys/unix"
+	"gvisor.dev/gvisor/pkg/hostarch"
+
+	"runsc-lite/platform"
+	"runsc-lite/platform/channel"
+)
+
+// The channel's slots lie in the command file, behind the command pages, and in
+// stub processes below the stub's page.
+const (
+	maxSlots         = 1 << 15 // in the sandbox
+	slotsPerStub     = 4096
+	slotRegion       = stubBase - slotsPerStub*hostarch.PageSize
+	commandFilePages = maxStubs + maxSlots
+
+	// slotAfter is after how many calls without a slot a thread gets one.
+	slotAfter = 4
+	// stopEntry is a stop at the entry of a system call.
+	stopEntry = unix.SIGTRAP | 0x80
+)
+
+// slotFile hands out the pages of the command file that slots are in.
+type slotFile struct {
+	view []byte
+
+	mu   sync.Mutex
+	free []int
+	next int
+}
+
+// take returns a page, -1 if there are no more.
+func (f *slotFile) take() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if n := len(f.free); n > 0 {
+		i := f.free[n-1]
+		f.free = f.free[:n-1]
+		return i
+	}
+	if f.next == maxSlots {
+		return -1
+	}
+	f.next++
+	return f.next - 1
+}
+
+func (f *slotFile) give(pages []int) {
+	f.mu.Lock()
+	f.free = append(f.free, pages...)
+	f.mu.Unlock()
+}
+
+func (f *slotFile) slot(page int) channel.Slot {
+	return channel.Slot(f.view[page*hostarch.PageSize:][:hostarch.PageSize])
+}
+
+// stubSlots are the slots that are mapped in a stub: the i-th at slotRegion plus
+// i pages. They stay mapped for the next guest. Under space.mu.
+type stubSlots struct {
+	pages []int // of the slot file
+	free  []int // indices
+}
+
+// channelState is what a context has to do with the channel.
+type channelState struct {
+	slot   channel.Slot // nil: none yet
+	index  int          // in the stub
+	wanted bool
+	missed int // calls that found no slot
+
+	call   bool // the last Exit was a call from the slot: the tracee waits for the answer
+	halted bool // …and is known to be stopped
+	split  splitter
+}
+
+// address is where the slot's base is in the guest side.
+func (ch *channelState) address() uint64 {
+	return slotRegion + uint64(ch.index)*hostarch.PageSize + channel.Base
+}
+
+// takeSlot gives the context a slot. The tracee is stopped, and its registers
+// are lost. Without room there is none, and calls go the slow way.
+func (c *context) takeSlot() error {
+	c.ch.wanted = false
+	s, st, files := c.cur, c.stub, c.w.p.slots
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n := len(st.slots.free); n > 0 {
+		c.ch.index = st.slots.free[n-1]
+		st.slots.free = st.slots.free[:n-1]
+	} else {
+		page := -1
+		if len(st.slots.pages) < slotsPerStub {
+			page = files.take()
+		}
+		if page < 0 {
+			return nil
+		}
+		c.lost = true
+		at := uint64(slotRegion + len(st.slots.pages)*hostarch.PageSize)
+		_, err := c.w.call(c.tid, entryCall, unix.SYS_MMAP, at, hostarch.PageSize,
+			unix.PROT_READ|unix.PROT_WRITE, mapFlags, commandFD, uint64(maxStubs+page)*hostarch.PageSize)
+		if err != nil {
+			files.give([]int{page})
+			return err
+		}
+		c.ch.index = len(st.slots.pages)
+		st.slots.pages = append(st.slots.pages, page)
+	}
+	c.ch.slot = files.slot(st.slots.pages[c.ch.index])
+	c.ch.slot.Init(c.ch.address(), 1)
+	c.lost = true // the GS base changes
+	return nil
+}
+
+// leaveSlot gives the slot back to the stub, whose other threads may use it.
+func (c *context) leaveSlot() {
+	if c.ch.slot != nil {
+		c.cur.mu.Lock()
+		c.stub.slots.free = append(c.stub.slots.free, c.ch.index)
+		c.cur.mu.Unlock()
+	}
+	c.ch = channelState{}
+}
+
+// showSlot and hideSlot put the slot's address where the guest has a GS base of
+// zero, and take it away. A guest that sets a GS base of its own has no channel.
+func (c *context) showSlot(r *platform.Registers) {
+	if c.ch.slot != nil && r.Gs_base == 0 {
+		r.Gs_base = c.ch.address()
+	}
+}
+
+func (c *context) hideSlot(r *platform.Registers) {
+	if c.ch.slot != nil && r.Gs_base == c.ch.address() {
+		r.Gs_base = 0
+	}
+}
+
+// posted reports whether the tracee has put a call into its slot.
+func (c *context) posted() bool {
+	return c.ch.slot != nil && c.ch.slot.State() != channel.Guest
+}
+
+// takeCall takes the call out of the slot. halted says that the tracee is known
+// to be stopped.
+func (c *context) takeCall(halted bool) platform.Exit {
+	c.ch.call, c.ch.halted = true, halted
+	c.ch.slot.Load(&c.regs)
+	c.shadow = c.regs
+	return platform.Exit{Kind: platform.ExitSyscall}
+}
+
+// onlyResult reports whether nothing but the result is to be brought to the
+// tracee, which waits for that.
+func (c *context) onlyResult() bool {
+	if c.lost || c.step || c.fp != nil {
+		return false
+	}
+	c.shadow.Rax = c.regs.Rax
+	return c.regs == c.shadow
+}
+
+// answer brings the result of a call to the tracee and waits for what comes next:
+// a stop, or the next call.
+func (c *context) answer() (ws unix.WaitStatus, stopped bool, e unix.Errno) {
+	ch := &c.ch
+	ch.call = false
+	ch.slot.Answer(c.regs.Rax)
+	if !ch.halted && ch.slot.ChangeState(channel.Call, channel.Guest) {
+		ch.split.calls++
+		return c.await()
+	}
+	if !ch.halted {
+		// It has polled long enough, and stops.
+		if ws, e = c.w.waitSoon(c.tid); e != 0 || !ws.Stopped() {
+			return ws, true, e
+		}
+	}
+	if ch.split.on {
+		c.unite()
+	} else if c.pace() {
+		c.divide()
+	}
+	ch.slot.SetState(channel.Guest)
+	if e = c.proceed(); e != 0 {
+		return 0, true, e
+	}
+	if ch.split.on {
+		return c.await()
+	}
+	ws, e = c.w.wait(c.tid)
+	return ws, true, e
+}
+
+// halt ends the wait for an answer: the tracee is stopped, in the channel code,
+// and its registers are not the guest's.
+func (c *context) halt() error {
+	if !c.ch.call {
+		return nil
+	}
+	if err := c.stopPolling(); err != nil {
+		return err
+	}
+	c.ch.slot.SetState(channel.Guest)
+	c.ch.call, c.ch.halted = false, false
+	c.lost = true
+	return nil
+}
+
+// inChannel reports whether the guest's thread was stopped in the channel code.
+func (c *context) inChannel() bool {
+	return c.w.p.slots != nil && c.regs.Rip-ChannelEntry < channel.CodeLen
+}
+
+// unwind makes an Exit of a stop in the channel code.
+func (c *context) unwind(ws unix.WaitStatus) (platform.Exit, error) {
+	off := c.regs.Rip - ChannelEntry
+	sig := unix.Signal(ws >> 8 & 0xff)
+	switch {
+	case off == 0 && sig == unix.SIGSEGV && c.ch.slot == nil:
+		// A patched site in a thread without a slot: the call itself.
+		c.regs.Orig_rax = c.regs.Rax
+		c.regs.Rip = c.regs.Rcx
+		c.regs.R11 = c.regs.Eflags
+		c.lost = true
+		c.ch.missed++
+		c.ch.wanted = c.ch.missed >= slotAfter
+		return platform.Exit{Kind: platform.ExitSyscall}, nil
+	case sig == kick, sig == unix.SIGTRAP, ws>>16 != 0, c.ch.slot != nil && sig == stopEntry:
+		if c.ch.slot == nil || !c.ch.slot.Unwind(&c.regs, off) {
+			break
+		}
+		c.lost = true
+		return platform.Exit{}, nil
+	}
+	return c.decode(ws)
+}
