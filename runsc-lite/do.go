@@ -13,8 +13,6 @@ import (
 	"github.com/google/subcommands"
 
 	"runsc-lite/hostcall"
-	"runsc-lite/platform"
-	"runsc-lite/platform/ptrace"
 	"runsc-lite/procmgr"
 	"runsc-lite/sentry"
 	"runsc-lite/sentry/syscalls"
@@ -61,7 +59,7 @@ error are the caller's, and so is its exit status (128+n if signal n ended it).
 }
 
 func (d *doCommand) SetFlags(f *flag.FlagSet) {
-	f.StringVar(&d.platform, "platform", "ptrace", "how guest code is run: ptrace")
+	f.StringVar(&d.platform, "platform", "ptrace", "how guest code is run: "+platformNames)
 	f.StringVar(&d.root, "root", "/", "directory of the host that is the program's root")
 	f.StringVar(&d.cwd, "cwd", "", "working directory, in the sandbox (default: the caller's, if it is there)")
 	f.Var(&d.env, "env", "set NAME=VALUE in the program's environment; may be repeated")
@@ -90,8 +88,12 @@ func (d *doCommand) do(argv []string) (int, error) {
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
 
+	newPlatform, err := newPlatform(d.platform)
+	if err != nil {
+		return exitFailure, err
+	}
 	spec := sentry.Spec{
-		NewPlatform: newPlatform(d.platform),
+		NewPlatform: newPlatform,
 		Root:        d.root,
 		Cwd:         d.cwd,
 		Argv:        argv,
@@ -110,9 +112,6 @@ func (d *doCommand) do(argv []string) (int, error) {
 	}
 	for _, g := range groups {
 		spec.Groups = append(spec.Groups, uint32(g))
-	}
-	if spec.NewPlatform == nil {
-		return exitFailure, fmt.Errorf("no platform %q; there is: ptrace", d.platform)
 	}
 	if d.cwd == "" {
 		spec.CwdFallback = true
@@ -170,18 +169,6 @@ func callersLimits() *[procmgr.NumLimits]procmgr.Limit {
 var forwarded = []os.Signal{
 	syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT,
 	syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGWINCH, syscall.SIGALRM, syscall.SIGCONT,
-}
-
-// newPlatform returns the constructor of a platform, nil if there is none of
-// the name.
-func newPlatform(name string) func(memFD int) (platform.Platform, error) {
-	switch name {
-	case "ptrace":
-		return func(memFD int) (platform.Platform, error) {
-			return ptrace.New(ptrace.Config{MemoryFD: memFD})
-		}
-	}
-	return nil
 }
 
 // mergeEnv puts extra variables over a base.
