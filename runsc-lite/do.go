@@ -15,8 +15,6 @@ import (
 	"runsc-lite/hostcall"
 	"runsc-lite/procmgr"
 	"runsc-lite/sentry"
-	"runsc-lite/sentry/syscalls"
-	"runsc-lite/sentry/trace"
 )
 
 // doCommand runs a program in a sandbox over the host's file tree.
@@ -25,7 +23,7 @@ type doCommand struct {
 	root     string
 	cwd      string
 	env      envFlag
-	strace   bool
+	trace    traceFlags
 	debug    bool
 
 	ran    bool
@@ -63,7 +61,7 @@ func (d *doCommand) SetFlags(f *flag.FlagSet) {
 	f.StringVar(&d.root, "root", "/", "directory of the host that is the program's root")
 	f.StringVar(&d.cwd, "cwd", "", "working directory, in the sandbox (default: the caller's, if it is there)")
 	f.Var(&d.env, "env", "set NAME=VALUE in the program's environment; may be repeated")
-	f.BoolVar(&d.strace, "strace", false, "print each system call to standard error")
+	d.trace.set(f)
 	f.BoolVar(&d.debug, "debug", false, "print the sentry's own log to standard error")
 }
 
@@ -117,9 +115,17 @@ func (d *doCommand) do(argv []string) (int, error) {
 		spec.CwdFallback = true
 		spec.Cwd, _ = os.Getwd()
 	}
-	if d.strace {
-		spec.Tracer = trace.NewStrace(os.Stderr, syscalls.Table())
+	tracer, finish, err := d.trace.start()
+	if err != nil {
+		return exitFailure, err
 	}
+	defer func() {
+		if err := finish(); err != nil {
+			fmt.Fprintf(os.Stderr, "runsc-lite: tracing: %v
+", err)
+		}
+	}()
+	spec.Tracer = tracer
 	s, err := sentry.Start(spec)
 	if err != nil {
 		return sentry.StartStatus(err), err

@@ -58,7 +58,7 @@ func (t *Task) tracedDispatch(args *Args) (uint64, error) {
 	t.tracer.Enter(&c)
 	ret, err := t.dispatch(args)
 	shown, failure := ret, err
-	if t.noResult {
+	if t.noResult && !t.th.Killed() {
 		// execve and rt_sigreturn: what the guest finds in RAX.
 		if shown = regs.Rax; shown > maxErrno {
 			failure = unix.Errno(-shown)
