@@ -30,6 +30,11 @@
 package epoll
 
 import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -297,11 +302,14 @@ func (e *Epoll) drop(it *item) {
 	e.pool.discharge()
 }
 
-// Each calls fn for the items, in no order (/proc/PID/fdinfo).
-func (e *Epoll) Each(fn func(fd int32, ev Event)) {
+// FDInfo implements proc.FDInfoer (ep_show_fdinfo): a line for each item.
+func (e *Epoll) FDInfo(b *bytes.Buffer) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	for k, it := range e.items {
-		fn(k.fd, it.event)
+	items := slices.SortedFunc(maps.Values(e.items), func(x, y *item) int { return cmp.Compare(x.key.fd, y.key.fd) })
+	for _, it := range items {
+		dev, ino := it.key.file.DeviceInode()
+		fmt.Fprintf(b, "tfd: %8d events: %8x data: %16x  pos:%d ino:%x sdev:%x\n",
+			it.key.fd, it.event.Events, it.event.Data, it.key.file.Position(), ino, dev)
 	}
 }

@@ -1,6 +1,7 @@
 package epoll
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"sync"
@@ -571,5 +572,25 @@ func BenchmarkCollect(b *testing.B) {
 				e.Collect(ready, emit)
 			}
 		})
+	}
+}
+
+func TestFDInfo(t *testing.T) {
+	var p Pool
+	f, e := newSet(t, &p)
+	defer f.DecRef()
+	for _, fd := range []int32{30, 4} {
+		ev := newEvent(t, 0)
+		defer ev.DecRef()
+		if err := e.Add(ev, fd, ev, Event{unix.EPOLLIN | edge, uint64(fd)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var b bytes.Buffer
+	e.FDInfo(&b)
+	const want = "tfd:        4 events: 80000019 data:                4  pos:0 ino:0 sdev:e\n" +
+		"tfd:       30 events: 80000019 data:               1e  pos:0 ino:0 sdev:e\n"
+	if got := b.String(); got != want {
+		t.Errorf("%q, want %q", got, want)
 	}
 }

@@ -4,7 +4,9 @@
 package eventfd
 
 import (
+	"bytes"
 	"encoding/binary"
+	"fmt"
 	"math"
 	"sync"
 
@@ -49,7 +51,17 @@ func NewFile(initial uint32, flags uint32) (*vfs.File, error) {
 // Release implements vfs.FileOps.
 func (*FD) Release() {}
 
-// Count returns the count (fdinfo).
+// FDInfo implements proc.FDInfoer (eventfd_show_fdinfo). Eventfds have no numbers
+// of their own: there is no line for one.
+func (e *FD) FDInfo(b *bytes.Buffer) {
+	semaphore := 0
+	if e.semaphore {
+		semaphore = 1
+	}
+	fmt.Fprintf(b, "eventfd-count: %16x\neventfd-semaphore: %d\n", e.Count(), semaphore)
+}
+
+// Count returns the count.
 func (e *FD) Count() uint64 {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -1,6 +1,7 @@
 package eventfd
 
 import (
+	"bytes"
 	"encoding/binary"
 	"math"
 	"sync"
@@ -207,5 +208,13 @@ func TestAllocations(t *testing.T) {
 	e, b := New(0, false), le(1)
 	if n := testing.AllocsPerRun(100, func() { e.Write(b); e.Read(b) }); n != 0 {
 		t.Errorf("%v allocations", n)
+	}
+}
+
+func TestFDInfo(t *testing.T) {
+	var b bytes.Buffer
+	New(0xab, true).FDInfo(&b)
+	if got, want := b.String(), "eventfd-count:               ab\neventfd-semaphore: 1\n"; got != want {
+		t.Errorf("%q, want %q", got, want)
 	}
 }

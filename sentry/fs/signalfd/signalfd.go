@@ -7,6 +7,8 @@
 package signalfd
 
 import (
+	"bytes"
+	"fmt"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
@@ -55,6 +57,9 @@ func (f *FD) Mask() procmgr.SigSet { return procmgr.SigSet(f.mask.Load()) }
 
 // SetMask replaces them. The caller notifies the waiting process itself.
 func (f *FD) SetMask(mask procmgr.SigSet) { f.mask.Store(uint64(mask &^ never)) }
+
+// FDInfo implements proc.FDInfoer (signalfd_show_fdinfo).
+func (f *FD) FDInfo(b *bytes.Buffer) { fmt.Fprintf(b, "sigmask:\t%016x\n", f.mask.Load()) }
 
 // For returns what f is for a thread.
 func (f *FD) For(t *procmgr.Thread) View { return View{f, t} }

@@ -1,6 +1,7 @@
 package signalfd
 
 import (
+	"bytes"
 	"encoding/binary"
 	"sync"
 	"testing"
@@ -209,5 +210,13 @@ func TestRace(t *testing.T) {
 		if seen[i] != 1 {
 			t.Errorf("signal %d was read %d times", i, seen[i])
 		}
+	}
+}
+
+func TestFDInfo(t *testing.T) {
+	var b bytes.Buffer
+	New(procmgr.SetOf(unix.SIGUSR1, 40)).FDInfo(&b)
+	if got, want := b.String(), "sigmask:\t0000008000000200\n"; got != want {
+		t.Errorf("%q, want %q", got, want)
 	}
 }

@@ -11,7 +11,9 @@
 package timerfd
 
 import (
+	"bytes"
 	"encoding/binary"
+	"fmt"
 	"math"
 	"sync"
 	"time"
@@ -44,15 +46,17 @@ type Value struct {
 type FD struct {
 	vfs.NoPosition
 
-	clk   clock.Clock
-	id    int32 // CLOCK_*; constant
-	queue waiter.Queue
+	clk    clock.Clock
+	id     int32 // the clock; constant
+	wanted int32 // what it was asked for as: an alarm clock is its plain one here
+	queue  waiter.Queue
 
 	mu       sync.Mutex
 	timer    clock.Timer // nil until it is needed; see fire
 	on       int32       // the clock that due is on
 	due      int64       // next expiration; 0: none
 	interval int64
+	flags    uint32 // of the setting
 	ticks    uint64 // expirations nobody has read
 	// rests says that the timer expired, and nothing was reckoned since.
 	rests bool
@@ -66,6 +70,7 @@ type FD struct {
 
 // New makes a timer on clock id: EINVAL for a clock that timers cannot be on.
 func New(clk clock.Clock, id int32) (*FD, error) {
+	wanted := id
 	switch id {
 	case unix.CLOCK_REALTIME_ALARM:
 		// As without a device that could wake the machine.
@@ -79,7 +84,7 @@ func New(clk clock.Clock, id int32) (*FD, error) {
 	if _, err := clk.Read(id); err != nil {
 		return nil, err
 	}
-	return &FD{clk: clk, id: id}, nil
+	return &FD{clk: clk, id: id, wanted: wanted}, nil
 }
 
 // NewFile makes the file of timerfd_create(2): EINVAL for a clock or flags that
@@ -129,7 +134,7 @@ func (f *FD) Set(v Value, flags uint32) (Value, error) {
 	old := f.get()
 	f.stop()
 	f.ticks, f.rests, f.canceled = 0, false, false
-	f.interval, f.on = v.Interval, f.id
+	f.interval, f.on, f.flags = v.Interval, f.id, flags
 	absolute := flags&unix.TFD_TIMER_ABSTIME != 0
 	f.watches = absolute && f.id == unix.CLOCK_REALTIME && flags&unix.TFD_TIMER_CANCEL_ON_SET != 0
 	if f.watches {
@@ -181,6 +186,20 @@ func (f *FD) get() Value {
 		v.Left = max(0, f.due-f.now(f.on))
 	}
 	return v
+}
+
+// FDInfo implements proc.FDInfoer (timerfd_show).
+func (f *FD) FDInfo(b *bytes.Buffer) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.reckon()
+	left := int64(0)
+	if f.due != 0 {
+		left = max(0, f.due-f.now(f.on))
+	}
+	const second = int64(time.Second)
+	fmt.Fprintf(b, "clockid: %d\nticks: %d\nsettime flags: 0%o\nit_value: (%d, %d)\nit_interval: (%d, %d)\n",
+		f.wanted, f.ticks, f.flags, left/second, left%second, f.interval/second, f.interval%second)
 }
 
 // reckon notes that the timer has expired, if it has.

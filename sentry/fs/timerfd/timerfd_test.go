@@ -1,6 +1,7 @@
 package timerfd
 
 import (
+	"bytes"
 	"encoding/binary"
 	"math"
 	"sync"
@@ -420,5 +421,18 @@ func waitTick(t *testing.T, file *vfs.File) {
 		case <-time.After(10 * time.Second):
 			t.Fatal("no tick")
 		}
+	}
+}
+
+func TestFDInfo(t *testing.T) {
+	clk := clock.NewFake(noon)
+	f := newTimer(t, clk, unix.CLOCK_REALTIME_ALARM)
+	set(t, f, 3*int64(time.Second)+4, int64(noon)+2*int64(time.Second)+5, unix.TFD_TIMER_ABSTIME)
+	clk.Advance(time.Second)
+	var b bytes.Buffer
+	f.FDInfo(&b)
+	const want = "clockid: 8\nticks: 0\nsettime flags: 01\nit_value: (1, 5)\nit_interval: (3, 4)\n"
+	if got := b.String(); got != want {
+		t.Errorf("%q, want %q", got, want)
 	}
 }
