@@ -67,7 +67,11 @@ type Waiter struct {
 	prev, next *Waiter
 
 	pi  *piState // what is waited for has an owner
-	tid uint32   // with pi: who waits
+	tid uint32   // with pi or moves: who waits
+	// moves says that the wait is to go on at the futex with an owner that to
+	// names; see RequeuePI.
+	moves bool
+	to    Key
 }
 
 // NewManager makes a Manager.
@@ -128,20 +132,23 @@ func (b *bucket) unlink(w *Waiter) {
 // remove takes w out without a wake-up.
 func (b *bucket) remove(w *Waiter) {
 	b.unlink(w)
-	w.key = Key{} // keep no address space alive
+	w.forget()
 	w.bucket.Store(nil)
 }
 
 // wake removes w and tells it.
 func (b *bucket) wake(w *Waiter) {
 	b.unlink(w)
-	w.key = Key{}
+	w.forget()
 	select {
 	case w.c <- struct{}{}:
 	default: // another Waiter of a PrepareAll was woken first
 	}
 	w.bucket.Store(nil)
 }
+
+// forget keeps no address space alive.
+func (w *Waiter) forget() { w.key, w.to, w.moves = Key{}, Key{}, false }
 
 func (w *Waiter) drain() {
 	select {
@@ -239,11 +246,14 @@ func (m *Manager) Wake(key Key, n int, mask uint32) int {
 	return woken
 }
 
+// plain reports whether the wait has to do with no owner.
+func (w *Waiter) plain() bool { return w.pi == nil && !w.moves }
+
 // wakeSome wakes up to n. A wait for an owner ends otherwise; see UnlockPI.
 func (b *bucket) wakeSome(key Key, n int, mask uint32) (woken int) {
 	for w := b.first; w != nil && woken < n; {
 		next := w.next
-		if w.key == key && w.mask&mask != 0 && w.pi == nil {
+		if w.key == key && w.mask&mask != 0 && w.plain() {
 			b.wake(w)
 			woken++
 		}
@@ -286,7 +296,7 @@ func (m *Manager) Requeue(from, to Key, nWake, nMove int, check func() error) (w
 	woken = b1.wakeSome(from, nWake, AnyMask)
 	for w := b1.first; w != nil && moved < nMove; {
 		next := w.next
-		if w.key == from && w.pi == nil {
+		if w.key == from && w.plain() {
 			if from != to {
 				b1.unlink(w)
 				w.key = to

@@ -129,49 +129,68 @@ func (m *Manager) LockPI(w *Waiter, key Key, mem Memory, addr hostarch.Addr, tid
 	b := m.bucket(key)
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	s, err := m.claim(b, key, mem, addr, tid, try, alive)
+	if err != nil || s == nil {
+		return err == nil, err
+	}
+	w.tid = tid
+	b.addPI(w, key, s)
+	return false, nil
+}
+
+// addPI queues w for what s stands for.
+func (b *bucket) addPI(w *Waiter, key Key, s *piState) {
+	s.waiters++
+	w.key, w.mask, w.pi = key, AnyMask, s
+	b.add(w)
+}
+
+// claim makes tid the owner, or returns the state to wait for
+// (futex_lock_pi_atomic). The errors are LockPI's.
+func (m *Manager) claim(b *bucket, key Key, mem Memory, addr hostarch.Addr, tid uint32, try bool, alive func(uint32) bool) (*piState, error) {
 	for {
 		v, err := mem.LoadUint32(addr)
 		if err != nil {
-			return false, err
+			return nil, err
 		}
 		owner := v & tidMask
 		if owner == tid {
-			return false, unix.EDEADLK
+			return nil, unix.EDEADLK
 		}
 		s, plain := b.state(key)
 		if plain {
-			return false, unix.EINVAL
+			return nil, unix.EINVAL
 		}
 		died := owner == 0 && v&flagOwnerDied != 0 // and ReleasePI is yet to come
 		if s != nil && !s.fixing && !died && owner != s.owner {
-			return false, unix.EINVAL
+			return nil, unix.EINVAL
 		}
 		if s == nil && owner == 0 {
 			// Free, or its owner died (handle_futex_death): WAITERS is stale.
 			was, err := mem.CompareAndSwapUint32(addr, v, v&flagOwnerDied|tid)
 			if err != nil {
-				return false, err
+				return nil, err
 			}
 			if was == v {
-				return true, nil
+				return nil, nil
 			}
 			continue
 		}
 		if s == nil && !alive(owner) {
 			if again, err := mem.LoadUint32(addr); err != nil {
-				return false, err
+				return nil, err
 			} else if again != v {
 				continue // it unlocked before it went
 			}
-			return false, unix.ESRCH
+			return nil, unix.ESRCH
 		}
 		if try {
-			return false, unix.EAGAIN
+			return nil, unix.EAGAIN
 		}
 		if v&flagWaiters == 0 {
 			was, err := mem.CompareAndSwapUint32(addr, v, v|flagWaiters)
 			if err != nil {
-				return false, err
+				return nil, err
 			}
 			if was != v {
 				continue
@@ -186,10 +205,7 @@ func (m *Manager) LockPI(w *Waiter, key Key, mem Memory, addr hostarch.Addr, tid
 				continue
 			}
 		}
-		s.waiters++
-		w.key, w.mask, w.pi, w.tid = key, AnyMask, s, tid
-		b.add(w)
-		return false, nil
+		return s, nil
 	}
 }
 
@@ -207,13 +223,18 @@ func (b *bucket) next(s *piState) *Waiter {
 // the caller does not want to wait any longer. locked: tid owns the futex, however
 // the wait ended. An error is the memory's.
 func (m *Manager) DoneLockPI(w *Waiter, mem Memory, addr hostarch.Addr) (locked bool, err error) {
-	if !m.cancelPI(w) {
+	if woken, _ := m.cancelPI(w); !woken {
 		return false, nil
 	}
+	return m.own(w, mem, addr)
+}
+
+// own completes the passing of the lock to w, which was woken for it.
+func (m *Manager) own(w *Waiter, mem Memory, addr hostarch.Addr) (locked bool, err error) {
 	s := w.pi
 	w.pi = nil
 	if s == nil {
-		return true, nil // UnlockPI wrote the word
+		return true, nil // who passed it wrote the word
 	}
 	// The owner died (fixup_pi_state_owner).
 	b := m.bucket(s.key)
@@ -237,22 +258,24 @@ func (m *Manager) DoneLockPI(w *Waiter, mem Memory, addr hostarch.Addr) (locked 
 	}
 }
 
-// cancelPI is Cancel, and gives w's share of its state up.
-func (m *Manager) cancelPI(w *Waiter) (woken bool) {
+// cancelPI is Cancel, and gives w's share of its state up. waited: w had one.
+func (m *Manager) cancelPI(w *Waiter) (woken, waited bool) {
 	for {
 		b := w.bucket.Load()
 		if b == nil {
-			return true
+			return true, false
 		}
 		b.mu.Lock()
 		if w.bucket.Load() == b {
 			s := w.pi
 			w.pi = nil
 			b.remove(w)
-			s.waiters--
-			m.owners.drop(s)
+			if s != nil {
+				s.waiters--
+				m.owners.drop(s)
+			}
 			b.mu.Unlock()
-			return false
+			return false, s != nil
 		}
 		b.mu.Unlock()
 	}

@@ -25,14 +25,14 @@ const (
 	futexWaitBitset    = 9
 	futexWakeBitset    = 10
 	futexWaitRequeuePI = 11
+	futexCmpRequeuePI  = 12
 	futexLockPI2       = 13
 
 	futexPrivate  = 128
 	futexRealtime = 256
 )
 
-// sysFutex is futex(2). FUTEX_WAIT_REQUEUE_PI and FUTEX_CMP_REQUEUE_PI, which C
-// libraries gave up long ago, are not here: ENOSYS.
+// sysFutex is futex(2).
 func sysFutex(t *task.Task, a *task.Args) (uint64, error) {
 	op := a.Uint(1) &^ (futexPrivate | futexRealtime)
 	w := futexWord{addr: a.Addr(0), private: a.Uint(1)&futexPrivate != 0}
@@ -86,6 +86,10 @@ func sysFutex(t *task.Task, a *task.Args) (uint64, error) {
 		return trylockPI(t, w)
 	case futexUnlockPI:
 		return unlockPI(t, w)
+	case futexWaitRequeuePI:
+		return waitRequeuePI(t, w, other, uint32(val), until)
+	case futexCmpRequeuePI:
+		return requeuePI(t, w, other, val, val2, val3)
 	}
 	return 0, unix.ENOSYS
 }
@@ -325,6 +329,57 @@ func unlockPI(t *task.Task, w futexWord) (uint64, error) {
 		return 0, err
 	}
 	return 0, t.Kernel().Futexes.UnlockPI(key, t.Memory().Futexes(), w.addr, uint32(t.Thread().ID()))
+}
+
+// waitRequeuePI is futex_wait_requeue_pi: it waits on w until it is moved to the
+// lock, and has that when it returns without an error.
+func waitRequeuePI(t *task.Task, w, lock futexWord, v uint32, until moment) (uint64, error) {
+	if w.addr == lock.addr {
+		return 0, unix.EINVAL
+	}
+	to, err := lock.key(t)
+	if err != nil {
+		return 0, err
+	}
+	key, err := w.key(t)
+	if err != nil {
+		return 0, err
+	}
+	m, q := t.Kernel().Futexes, t.FutexWaiter()
+	err = m.PrepareRequeuePI(q, key, to, uint32(t.Thread().ID()), func() error { return w.equals(t, v) })
+	if err != nil {
+		return 0, err
+	}
+	ended := until.wait(t, q.C())
+	locked, moved, err := m.DoneRequeuePI(q, t.Memory().Futexes(), lock.addr)
+	if err != nil || locked {
+		return 0, err
+	}
+	if moved && ended == procmgr.ErrInterrupted {
+		// It cannot be waited for by a new futex_wait_requeue_pi: w has
+		// changed. "Save the overhead of the restart."
+		return 0, unix.EAGAIN
+	}
+	return 0, task.Interrupted(ended, task.RestartNoIntr)
+}
+
+// requeuePI is futex_requeue with requeue_pi.
+func requeuePI(t *task.Task, from, to futexWord, nWake, nMove int32, v uint32) (uint64, error) {
+	if nWake < 0 || nMove < 0 || from.addr == to.addr || nWake != 1 {
+		return 0, unix.EINVAL
+	}
+	k1, err := from.key(t)
+	if err != nil {
+		return 0, err
+	}
+	k2, err := to.key(t)
+	if err != nil {
+		return 0, err
+	}
+	k := t.Kernel()
+	n, err := k.Futexes.RequeuePI(k1, k2, int(nMove), t.Memory().Futexes(), to.addr,
+		func() error { return from.equals(t, v) }, k.OwnsFutexes)
+	return uint64(n), err
 }
 
 // The calls of futex2: what futex(2) does, with a flag word of its own.

@@ -218,7 +218,7 @@ var table = [...]task.Syscall{
 	199: {"fremovexattr", sysFremovexattr, task.Full, ""},
 	200: {"tkill", sysTkill, task.Full, ""},
 	201: {"time", sysTime, task.Full, ""},
-	202: {"futex", sysFutex, task.Partial, "all but WAIT_REQUEUE_PI and CMP_REQUEUE_PI; priorities are not inherited"},
+	202: {"futex", sysFutex, task.Partial, "priorities are not inherited"},
 	203: {"sched_setaffinity", sysSchedSetaffinity, task.Partial, "checked and remembered; placement is the platform's"},
 	204: {"sched_getaffinity", sysSchedGetaffinity, task.Full, ""},
 	205: {"set_thread_area", nil, task.Absent, ""},

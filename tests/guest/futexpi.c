@@ -320,6 +320,84 @@ static void bad_lists(void) {
   EXITS(3, pid);
 }
 
+// Conditions of such a lock.
+
+static int cond, lock2, has_lock;
+
+static void *wait_for_cond(void *arg UNUSED) {
+  struct timespec ts = {1LL << 40, 0};
+  __atomic_fetch_add(&waiting, 1, __ATOMIC_SEQ_CST);
+  EQ(0, SYS(futex(&cond, FUTEX_WAIT_REQUEUE_PI_PRIVATE, 0, &ts, &word, 0)));
+  EQ(tid(), load(&word) & FUTEX_TID_MASK);
+  EQ(0, __atomic_fetch_add(&has_lock, 1, __ATOMIC_SEQ_CST));
+  sleep_ms(2);
+  __atomic_fetch_sub(&has_lock, 1, __ATOMIC_SEQ_CST);
+  EQ(0, SYS(futex(&word, FUTEX_UNLOCK_PI_PRIVATE, 0, NULL, NULL, 0)));
+  return NULL;
+}
+
+static long move(int wake, long n, int v) {
+  return futex(&cond, FUTEX_CMP_REQUEUE_PI_PRIVATE, wake, (void *)n, &word, v);
+}
+
+static void condition_arguments(void) {
+  struct timespec past = {0, 1};
+  ERR(EINVAL, futex(&cond, FUTEX_WAIT_REQUEUE_PI, 0, NULL, &cond, 0));
+  ERR(EAGAIN, futex(&cond, FUTEX_WAIT_REQUEUE_PI, 1, NULL, &word, 0));
+  ERR(ETIMEDOUT, futex(&cond, FUTEX_WAIT_REQUEUE_PI, 0, &past, &word, 0));
+  ERR(ETIMEDOUT, futex(&cond, FUTEX_WAIT_REQUEUE_PI | FUTEX_CLOCK_REALTIME, 0, &past, &word, 0));
+  ERR(EFAULT, futex(&cond, FUTEX_WAIT_REQUEUE_PI, 0, &past, (int *)8, 0));
+  ERR(EINVAL, futex(&cond, FUTEX_CMP_REQUEUE_PI, 1, (void *)1L, &cond, 0));
+  ERR(EINVAL, move(0, 1, 0));
+  ERR(EINVAL, move(2, 1, 0));
+  ERR(EINVAL, move(1, -1, 0));
+  ERR(EAGAIN, move(1, 1, 1));
+  EQ(0, SYS(move(1, 10, 0)));
+  EQ(0, load(&word));
+}
+
+static void condition_wakes(void) {
+  pthread_t t[4];
+  for (int i = 0; i < 4; i++) ZERO(pthread_create(&t[i], NULL, wait_for_cond, NULL));
+  WAIT_FOR(&waiting, 4);
+  sleep_ms(10);
+  int moved = SYS(move(1, 1, 0));  // the first gets the lock, the second waits for it
+  EQ(2, moved);
+  sleep_ms(10);
+  EQ(0, SYS(futex(&word, FUTEX_LOCK_PI_PRIVATE, 0, NULL, NULL, 0)));
+  while (moved < 4) moved += SYS(move(1, 10, 0));
+  EQ(4, moved);
+  CHECK(load(&word) & FUTEX_WAITERS);
+  sleep_ms(5);
+  EQ(0, load(&has_lock));
+  EQ(0, SYS(futex(&word, FUTEX_UNLOCK_PI_PRIVATE, 0, NULL, NULL, 0)));
+  for (int i = 0; i < 4; i++) ZERO(pthread_join(t[i], NULL));
+}
+
+static void condition_mixed_up(void) {
+  pthread_t t;
+  ZERO(pthread_create(&t, NULL, wait_for_cond, NULL));
+  WAIT_FOR(&waiting, 1);
+  sleep_ms(10);
+  ERR(EINVAL, futex(&cond, FUTEX_CMP_REQUEUE_PI_PRIVATE, 1, (void *)1L, &lock2, 0));  // not where it is to go
+  EQ(1, SYS(move(1, 1, 0)));
+  ZERO(pthread_join(t, NULL));
+}
+
+static void condition_interrupted(void) {
+  handle(SIGALRM, on_alarm, 0);
+  struct itimerval it = {{0, 0}, {0, 10000}};
+  SYS(setitimer(ITIMER_REAL, &it, NULL));
+  struct timespec ts;
+  clock_gettime(CLOCK_MONOTONIC, &ts);
+  ts.tv_sec++;
+  long long t = now_ns();
+  ERR(ETIMEDOUT, futex(&cond, FUTEX_WAIT_REQUEUE_PI, 0, &ts, &word, 0));  // it goes on after the handler
+  EQ(1, handled);
+  CHECK(now_ns() - t >= 900 * MS);
+}
+
 TESTS(T(lock_free), T(no_owner), T(handed_over), T(timeouts), T(through_signals), T(owner_ends), T(owner_is_killed),
       T(mixed_up), T(pi_mutex), T(robust_mutex), T(robust_pi_mutex), T(left_behind_plain), T(left_behind_pi),
-      T(exec_gives_up), T(bad_lists))
+      T(exec_gives_up), T(bad_lists), T(condition_arguments), T(condition_wakes), T(condition_mixed_up),
+      T(condition_interrupted))
