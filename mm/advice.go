@@ -3,8 +3,6 @@ package mm
 import (
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/hostarch"
-
-	"runsc-lite/mm/memfile"
 )
 
 // Puncher is a Pager of which pages can be freed: they are zeros afterwards
@@ -14,12 +12,8 @@ type Puncher interface {
 	Punch(off, length uint64) error
 }
 
-// advice is what Madvise does: nothing, something to a range that lies in one
-// area, or something to areas as a whole.
-type advice struct {
-	part func(a *area, start, end hostarch.Addr) error
-	area func(a *area) error
-}
+// dontNeedLocked is MADV_DONTNEED_LOCKED.
+const dontNeedLocked = 24
 
 // Madvise takes advice (madvise(2)). Advice about speed is accepted and has no
 // effect. Errors:
@@ -28,28 +22,30 @@ type advice struct {
 //	ENOMEM  holes (the rest is done), too many areas
 //	EACCES  MADV_REMOVE of what may not be written
 //	EFAULT  MADV_POPULATE_*: there is nothing behind the mapping
-func (s *Space) Madvise(addr hostarch.Addr, length uint64, what int) error {
+func (s *Space) Madvise(addr hostarch.Addr, length uint64, advice int) error {
 	end, err := s.span(addr, length)
 	if err != nil {
 		return unix.EINVAL
 	}
-	do, ok := s.advice(what)
-	if !ok {
-		return unix.EINVAL
-	}
-	switch {
-	case end == addr:
-		return nil
-	case what == unix.MADV_POPULATE_READ || what == unix.MADV_POPULATE_WRITE:
-		return s.populate(addr, uint64(end-addr), what == unix.MADV_POPULATE_WRITE)
-	case what == unix.MADV_REMOVE:
+	switch advice {
+	case unix.MADV_NORMAL, unix.MADV_RANDOM, unix.MADV_SEQUENTIAL, unix.MADV_WILLNEED,
+		unix.MADV_COLD, unix.MADV_PAGEOUT, unix.MADV_DONTDUMP, unix.MADV_DODUMP,
+		unix.MADV_HUGEPAGE, unix.MADV_NOHUGEPAGE, unix.MADV_MERGEABLE, unix.MADV_UNMERGEABLE,
+		unix.MADV_DONTNEED, dontNeedLocked, unix.MADV_FREE, unix.MADV_DONTFORK, unix.MADV_DOFORK,
+		unix.MADV_WIPEONFORK, unix.MADV_KEEPONFORK:
+		return s.advise(addr, end, advice)
+	case unix.MADV_POPULATE_READ, unix.MADV_POPULATE_WRITE:
+		return s.populate(addr, uint64(end-addr), advice == unix.MADV_POPULATE_WRITE)
+	case unix.MADV_REMOVE:
 		return s.punch(addr, end)
 	}
+	return unix.EINVAL
+}
+
+// advise gives advice to each area in a range.
+func (s *Space) advise(addr, end hostarch.Addr, advice int) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if do.area != nil {
-		defer s.mergeAreas(addr, end)
-	}
 	hole := false
 	for at := addr; at < end; {
 		a := s.next(at)
@@ -58,15 +54,7 @@ func (s *Space) Madvise(addr hostarch.Addr, length uint64, what int) error {
 		}
 		hole = hole || a.start > at
 		start, stop := max(a.start, at), min(a.end, end)
-		switch {
-		case do.part != nil:
-			err = do.part(a, start, stop)
-		case do.area != nil:
-			if err = s.cut(start, stop); err == nil {
-				err = do.area(s.find(start))
-			}
-		}
-		if err != nil {
+		if err := s.adviseArea(a, start, stop, advice); err != nil {
 			return err
 		}
 		at = stop
@@ -77,49 +65,37 @@ func (s *Space) Madvise(addr hostarch.Addr, length uint64, what int) error {
 	return nil
 }
 
-// dontNeedLocked is MADV_DONTNEED_LOCKED.
-const dontNeedLocked = 24
-
-// advice returns what a kind of advice does.
-func (s *Space) advice(what int) (do advice, known bool) {
-	switch what {
-	case unix.MADV_NORMAL, unix.MADV_RANDOM, unix.MADV_SEQUENTIAL, unix.MADV_WILLNEED,
-		unix.MADV_COLD, unix.MADV_PAGEOUT, unix.MADV_DONTDUMP, unix.MADV_DODUMP,
-		unix.MADV_HUGEPAGE, unix.MADV_NOHUGEPAGE, unix.MADV_MERGEABLE, unix.MADV_UNMERGEABLE,
-		unix.MADV_POPULATE_READ, unix.MADV_POPULATE_WRITE, unix.MADV_REMOVE:
-		return do, true
+// adviseArea gives advice to a part of an area.
+func (s *Space) adviseArea(a *area, start, end hostarch.Addr, advice int) error {
+	n := a.traits
+	switch advice {
 	case unix.MADV_DONTNEED, dontNeedLocked:
-		do.part = func(a *area, start, end hostarch.Addr) error {
-			if a.locked != notLocked && what != dontNeedLocked {
-				return unix.EINVAL
-			}
-			s.discard(start, end)
-			return nil
+		if a.locked != notLocked && advice != dontNeedLocked {
+			return unix.EINVAL
 		}
+		s.discard(start, end)
 	case unix.MADV_FREE:
-		do.part = func(a *area, start, end hostarch.Addr) error {
-			if a.pager != nil || a.locked != notLocked {
-				return unix.EINVAL
-			}
-			s.discard(start, end)
-			return nil
+		if a.pager != nil || a.locked != notLocked {
+			return unix.EINVAL
 		}
+		s.discard(start, end)
 	case unix.MADV_DONTFORK, unix.MADV_DOFORK:
-		do.area = func(a *area) error { a.noFork = what == unix.MADV_DONTFORK; return nil }
-	case unix.MADV_WIPEONFORK:
-		do.area = func(a *area) error {
-			if a.pager != nil {
-				return unix.EINVAL
-			}
-			a.wipeOnFork = true
-			return nil
+		n.noFork = advice == unix.MADV_DONTFORK
+	case unix.MADV_WIPEONFORK, unix.MADV_KEEPONFORK:
+		n.wipeOnFork = advice == unix.MADV_WIPEONFORK
+		if n.wipeOnFork && a.pager != nil {
+			return unix.EINVAL
 		}
-	case unix.MADV_KEEPONFORK:
-		do.area = func(a *area) error { a.wipeOnFork = false; return nil }
-	default:
-		return do, false
 	}
-	return do, true
+	if n == a.traits {
+		return nil
+	}
+	if err := s.cut(start, end); err != nil {
+		return err
+	}
+	s.find(start).traits = n
+	s.mergeAreas(start, end)
+	return nil
 }
 
 // punch frees the pages behind shared mappings (MADV_REMOVE).
@@ -252,5 +228,3 @@ func (s *Space) Mincore(addr hostarch.Addr, out []byte) error {
 	})
 	return nil
 }
-
-var _ memfile.Pager = (*anonPager)(nil)

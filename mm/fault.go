@@ -255,7 +255,8 @@ func (s *Space) grow(addr hostarch.Addr) *area {
 	s.areas.remove(a.start)
 	a.start = page
 	s.areas.put(page, a)
-	return a
+	s.mergeAreas(page, page)
+	return s.find(addr)
 }
 
 // mayGrowDown checks the limits (acct_stack_growth).

@@ -58,6 +58,8 @@ func (s *Space) Fork(o ForkOptions) (*Space, error) {
 		s.splitOwned(r.Start)
 		s.splitOwned(r.End)
 	}
+	f.areas = make([]area, 0, s.areas.len())
+	f.extents = make([]extent, 0, s.extents.len())
 	// Pagers know the child from here on, and may take pages back.
 	c.mu.Lock()
 	var err error
@@ -68,6 +70,9 @@ func (s *Space) Fork(o ForkOptions) (*Space, error) {
 		return err == nil
 	})
 	f.flush()
+	if s.locked > 0 {
+		c.mergeAreas(c.cfg.Min, c.cfg.Max) // locks are not inherited
+	}
 	c.peak = c.virtual
 	c.mu.Unlock()
 	if err == nil && o.Flush != nil {
@@ -132,6 +137,9 @@ type forker struct {
 	eager         []hostarch.AddrRange
 	pinned        []memfile.Range
 
+	areas   []area   // room for the child's
+	extents []extent // likewise
+
 	refs      memfile.Range      // to be referenced once more
 	protected hostarch.AddrRange // to lose write access in the parent
 	at        hostarch.AccessType
@@ -139,7 +147,8 @@ type forker struct {
 }
 
 func (f *forker) area(a *area) error {
-	n := *a
+	f.areas = append(f.areas, *a)
+	n := &f.areas[len(f.areas)-1]
 	n.locked = notLocked
 	if n.pager != nil {
 		if err := n.pager.AddMapping(f.child, n.length(), n.shared && n.maxProt.Write); err != nil {
@@ -149,8 +158,8 @@ func (f *forker) area(a *area) error {
 	if n.file != nil {
 		n.file.IncRef()
 	}
-	f.child.areas.put(n.start, &n)
-	f.child.account(&n, n.length())
+	f.child.areas.put(n.start, n)
+	f.child.account(n, n.length())
 	if a.wipeOnFork {
 		return nil
 	}
@@ -163,7 +172,8 @@ func (f *forker) area(a *area) error {
 }
 
 func (f *forker) extent(a *area, e *extent) error {
-	n := *e
+	f.extents = append(f.extents, *e)
+	n := &f.extents[len(f.extents)-1]
 	if !a.shared && e.owned {
 		pinned := f.isPinned(e)
 		if pinned || f.isEager(e) {
@@ -171,7 +181,7 @@ func (f *forker) extent(a *area, e *extent) error {
 			if err == nil {
 				copy(f.child.cfg.File.Bytes(r), f.child.cfg.File.Bytes(e.all()))
 				n.off = r.Start
-				f.put(&n)
+				f.put(n)
 				return nil
 			}
 			if pinned {
@@ -188,7 +198,7 @@ func (f *forker) extent(a *area, e *extent) error {
 		n.given.Write = false
 	}
 	f.reference(e.all())
-	f.put(&n)
+	f.put(n)
 	return nil
 }
 

@@ -75,7 +75,7 @@ func (s *Space) below(top hostarch.Addr, length uint64) (found hostarch.Addr, sk
 			}
 			skipped = max(skipped, uint64(hi-a.end))
 		}
-		hi = min(hi, guarded(a))
+		hi = guarded(a)
 		return true
 	})
 	if uint64(hi) < uint64(s.cfg.Min)+length {

@@ -161,6 +161,9 @@ func (s *Space) insert(a *area) error {
 	s.unmap(a.start, a.end)
 	s.areas.put(a.start, a)
 	s.account(a, a.length())
+	if b := s.areas.ceil(a.end); b != nil && guarded(b) < a.start && s.find(a.start-1) == nil {
+		s.holeAt(a.start - 1) // which b claimed until now
+	}
 	s.mergeAreas(a.start, a.end)
 	return nil
 }

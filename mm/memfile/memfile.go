@@ -198,14 +198,16 @@ func (f *File) adjust(r Range, delta int) {
 	if r.Length() == 0 {
 		return
 	}
+	var buf [4]Range
 	f.mu.Lock()
-	gone := f.count(r, delta)
+	gone := f.count(r, delta, buf[:0])
 	f.mu.Unlock()
 	f.reclaim(gone)
 }
 
-// count changes the counts of r's pages, and returns what is to be reclaimed.
-func (f *File) count(r Range, delta int) (gone []Range) {
+// count changes the counts of r's pages, and appends to gone what is to be
+// reclaimed. The caller holds f.mu.
+func (f *File) count(r Range, delta int, gone []Range) []Range {
 	f.splitAt(r.Start)
 	f.splitAt(r.End)
 	var small [8]run
