@@ -15,6 +15,17 @@ func mlock2Flags(l *line, v uint64)   { l.bits(uint64(uint32(v)), &mlock2Bits) }
 
 func membarrierCommand(l *line, v uint64) { l.one(uint64(uint32(v)), &membarriers) }
 
+// membarrierFlags are flags and, if there are any, a processor.
+func membarrierFlags(l *line, v uint64) {
+	v = uint64(uint32(v))
+	l.bits(v, &membarrierBits)
+	if v != 0 {
+		l.s(", ")
+		l.i++
+		num(l, l.arg(l.i))
+	}
+}
+
 // mapFlags are mmap(2)'s: a type in the lowest bits, and flags.
 func mapFlags(l *line, v uint64) {
 	const typeMask = 0xf

@@ -98,6 +98,8 @@ var membarriers = set{"MEMBARRIER_CMD_???", []flag{
 	{256, "MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_RSEQ"},
 }}
 
+var membarrierBits = set{"MEMBARRIER_CMD_FLAG_???", []flag{{1, "MEMBARRIER_CMD_FLAG_CPU"}}}
+
 var futexOps = set{"FUTEX_???", []flag{
 	{0, "FUTEX_WAIT"},
 	{1, "FUTEX_WAKE"},

@@ -329,7 +329,7 @@ var calls = [...]call{
 	321: {"bpf", kinds{num, ptr, unum}, nil, nil},
 	322: {"execveat", kinds{dirfd, path, argv, envp, atFlags}, nil, nil},
 	323: {"userfaultfd", kinds{openFlagsOnly}, nil, nil},
-	324: {"membarrier", kinds{membarrierCommand, hex}, nil, retMembarrier},
+	324: {"membarrier", kinds{membarrierCommand, membarrierFlags}, nil, retMembarrier},
 	325: {"mlock2", kinds{ptr, size, mlock2Flags}, nil, nil},
 	326: {"copy_file_range", kinds{fd, offset64, fd, offset64, size, hex}, nil, nil},
 	327: {"preadv2", kinds{fd}, kinds{iovOut, size, long, skip, rwfFlags}, nil},
