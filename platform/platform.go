@@ -150,6 +150,15 @@ type Context interface {
 	SetSingleStep(on bool)
 }
 
+// CallAnswerer is a Context that can answer system calls on the guest side, where
+// that costs nothing: those whose result is a number that only the kernel changes.
+type CallAnswerer interface {
+	// SetAnswer says that call nr, whatever its arguments, returns v until
+	// SetAnswer says otherwise. With ok false it has no answer. Calls may reach
+	// the kernel all the same.
+	SetAnswer(nr int, v uint64, ok bool)
+}
+
 // CallPatcher is a Platform on which system calls cost less when the code at
 // their site jumps to a trampoline instead of trapping. The kernel decides which
 // sites are worth it, and writes both; see package task.

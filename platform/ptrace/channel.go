@@ -1,6 +1,7 @@
 package ptrace
 
 import (
+	"slices"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -114,8 +115,37 @@ func (c *context) takeSlot() error {
 	}
 	c.ch.slot = files.slot(st.slots.pages[c.ch.index])
 	c.ch.slot.Init(c.ch.address(), 1)
+	for i := range c.answers {
+		c.ch.slot.SetFact(c.answers[i].nr, i, c.answers[i].v, true)
+	}
 	c.lost = true // the GS base changes
 	return nil
+}
+
+// answer is the result of a call that is known beforehand.
+type answer struct {
+	nr int
+	v  uint64
+}
+
+// SetAnswer implements platform.CallAnswerer.
+func (c *context) SetAnswer(nr int, v uint64, ok bool) {
+	i := slices.IndexFunc(c.answers, func(a answer) bool { return a.nr == nr })
+	switch {
+	case c.w.p.slots == nil:
+		return
+	case ok && i < 0:
+		i = len(c.answers)
+		c.answers = append(c.answers, answer{nr, v})
+	case ok:
+		c.answers[i].v = v
+	case i >= 0:
+		// The others keep their indices.
+		c.answers[i].nr = -1
+	}
+	if c.ch.slot != nil && i >= 0 {
+		c.ch.slot.SetFact(nr, i, v, ok)
+	}
 }
 
 // leaveSlot gives the slot back to the stub, whose other threads may use it.

@@ -36,12 +36,14 @@ type context struct {
 	step   bool
 	fetch  uint64 // address of the last Exit, if that was a fetch fault
 
-	ch channelState
+	ch      channelState
+	answers []answer
 
 	state atomic.Int32
 	kickT atomic.Int64 // tgid<<32 | tid, for Interrupt
 
-	runs atomic.Uint64 // counts Runs; odd while in one (balance.go)
+	runs   atomic.Uint64 // counts Runs; odd while in one
+	weight weight        // balance.go
 }
 
 // Registers implements platform.Context.
@@ -139,6 +141,7 @@ func (c *context) unbind() {
 	c.leaveSlot()
 	st, tid, newTID := c.stub, c.tid, c.newTID
 	c.cur, c.stub, c.tid, c.newTID = nil, nil, 0, 0
+	c.kickT.Store(0)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	last := s.contexts.Add(-1) == 0 && s.gone
@@ -220,6 +223,9 @@ func (c *context) Run(as platform.AddressSpace) (platform.Exit, error) {
 		return platform.Exit{Kind: platform.ExitInterrupted}, nil
 	}
 	c.w.p.inRun.Add(1)
+	if c.w.p.resting.Load() {
+		c.w.p.watch()
+	}
 	c.runs.Add(1)
 	ws, halted, e := c.resume(answer)
 	c.runs.Add(1)

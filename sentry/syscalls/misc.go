@@ -132,6 +132,9 @@ func sysArchPrctl(t *task.Task, a *task.Args) (uint64, error) {
 			regs.Fs_base = a[1]
 		} else {
 			regs.Gs_base = a[1]
+			if a[1] != 0 {
+				t.Memory().Unpatch() // trampolines need the segment
+			}
 		}
 		return 0, nil
 	case archGetFS:

@@ -186,6 +186,7 @@ func (t *Task) enter(mem *Memory, img *loader.Image, next procmgr.NewProgram) {
 	t.group.exec()
 	t.th.CompleteExec(next)
 	if t.ctx != nil {
+		t.publish() // credentials, and the id of a thread that became the first
 		*t.ctx.Registers() = startRegisters(img)
 		if err := t.ctx.SetFPState(nil); err != nil {
 			t.lost(err)

@@ -116,6 +116,7 @@ func (t *Task) SetCredentials(c *procmgr.Credentials, err error) error {
 	}
 	if c != t.th.Credentials() {
 		t.th.SetCredentials(c)
+		t.publish()
 	}
 	return nil
 }

@@ -81,6 +81,10 @@ func (t *Task) trapped() {
 	if t.k.patcher == nil || !t.sites.hit(regs.Rip) {
 		return
 	}
+	if regs.Gs_base != 0 { // set by WRGSBASE
+		t.mem.Unpatch()
+		return
+	}
 	alone := t.mem.Users() == 1 && t.frames == 0
 	if back, ok := t.mem.patch(t.k.patcher, hostarch.Addr(regs.Rip), regs.Orig_rax, alone); ok {
 		regs.Rip = uint64(back)

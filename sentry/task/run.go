@@ -33,6 +33,7 @@ func (t *Task) run(ctx platform.Context) {
 		t.mem.Space.StoreUint32(a, uint32(t.th.ID())) // Linux ignores a fault here
 	}
 	t.init = startState{}
+	t.publish()
 
 	for {
 		if t.th.Pending() && !t.work() {
