@@ -142,6 +142,19 @@ func (e *Env) Space(text ...[]byte) *Space {
 	return s
 }
 
+// Sibling makes an address space that maps the pages of another.
+func (e *Env) Sibling(o *Space) *Space {
+	as, err := e.P.NewAddressSpace()
+	if err != nil {
+		e.tb.Fatal(err)
+	}
+	s := *o
+	s.AddressSpace = as
+	as.Map(codeAt, pageSize, s.CodeOff, hostarch.ReadExecute)
+	as.Map(dataAt, pageSize, s.DataOff, hostarch.ReadWrite)
+	return &s
+}
+
 // Guest is a guest thread, on the goroutine that owns it.
 type Guest struct {
 	*Env
@@ -219,6 +232,9 @@ func within(tb testing.TB, what string, fn func()) {
 
 // Regs are the guest's registers.
 func (g *Guest) Regs() *platform.Registers { return g.C.Registers() }
+
+// Text is the address of the code.
+func (g *Guest) Text() uint64 { return codeAt }
 
 // Run runs the guest; spurious interruptions are skipped.
 func (g *Guest) Run() platform.Exit {

@@ -7,21 +7,38 @@ import (
 )
 
 // Contexts start on their creator's core, so that a fork and its wait hand off
-// there. The monitor spreads those that compute: a context that is in one and
-// the same Run at two ticks runs guest code all the time. It works only while
-// there is more than one context.
+// there, and so do the ends of a pipe. The monitor spreads those that compute at
+// the same time. It samples which contexts are in Run, that is, want the core:
+// two that take turns are one load between them, two that compute are two. It
+// moves one when a core has that much more than another.
+//
+// It rests when there is nothing to spread, and while nobody runs.
 
-const tick = 2 * time.Millisecond
+const (
+	// tick is how often the monitor looks.
+	tick = 4 * time.Millisecond
+	// full is the load of a context that was in Run at each of the last ticks.
+	// Each tick weighs a quarter.
+	full = 256
+	// excess is the difference between two cores that makes one be moved.
+	excess = full + full/4
+	// settle is for how many ticks a context that was moved stays.
+	settle = 12
+)
+
+// weight is what the monitor knows of a context; guarded by Ptrace.mu.
+type weight struct {
+	load int
+	runs uint64 // at the last tick
+	stay int    // ticks
+}
 
 // enter and leave keep the set of live contexts.
 func (p *Ptrace) enter(c *context) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.live[c] = struct{}{}
-	if len(p.live) > 1 && len(p.cores) > 1 && !p.monitor && !p.closed {
-		p.monitor = true
-		time.AfterFunc(tick, func() { p.balance(map[*context]uint64{}) })
-	}
+	p.watchLocked()
 }
 
 func (p *Ptrace) leave(c *context) {
@@ -30,50 +47,81 @@ func (p *Ptrace) leave(c *context) {
 	p.mu.Unlock()
 }
 
-// balance is one tick of the monitor. last holds the Runs seen before.
-func (p *Ptrace) balance(last map[*context]uint64) {
+// watch ends the monitor's rest.
+func (p *Ptrace) watch() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed || len(p.live) < 2 {
+	p.watchLocked()
+}
+
+func (p *Ptrace) watchLocked() {
+	p.resting.Store(false)
+	if len(p.live) > 1 && len(p.cores) > 1 && !p.monitor && !p.closed {
+		p.monitor = true
+		time.AfterFunc(tick, p.balance)
+	}
+}
+
+// balance is one tick of the monitor.
+func (p *Ptrace) balance() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	active := false
+	load := make(map[int]int, len(p.cores))
+	for c := range p.live {
+		w := &c.weight
+		n := c.runs.Load()
+		active = active || n != w.runs || n&1 == 1
+		w.runs = n
+		w.load -= w.load / 4
+		if n&1 == 1 {
+			w.load += full / 4
+		}
+		w.stay = max(w.stay-1, 0)
+		load[int(c.w.core.Load())] += w.load
+	}
+	if p.closed || len(p.live) < 2 || !active {
 		p.monitor = false
+		p.resting.Store(!active)
 		return
 	}
-	busy := map[int][]*context{}
-	seen := make(map[*context]uint64, len(p.live))
-	for c := range p.live {
-		n := c.runs.Load()
-		seen[c] = n
-		if n&1 == 1 && last[c] == n {
-			core := int(c.w.core.Load())
-			busy[core] = append(busy[core], c)
+	from, to := p.cores[0], p.cores[0]
+	for _, core := range p.cores {
+		if load[core] > load[from] {
+			from = core
+		}
+		if load[core] < load[to] {
+			to = core
 		}
 	}
-	for _, from := range p.cores {
-		for len(busy[from]) > 1 {
-			to := p.cores[0]
-			for _, core := range p.cores {
-				if len(busy[core]) < len(busy[to]) {
-					to = core
-				}
+	if diff := load[from] - load[to]; diff >= excess {
+		// The one that comes closest to halving the difference.
+		var best *context
+		for c := range p.live {
+			if int(c.w.core.Load()) != from || c.weight.stay > 0 || c.weight.load == 0 || c.weight.load >= diff {
+				continue
 			}
-			if len(busy[to])+1 >= len(busy[from]) {
-				break
+			if best == nil || off(c, diff/2) < off(best, diff/2) {
+				best = c
 			}
-			n := len(busy[from]) - 1
-			c := busy[from][n]
-			busy[from] = busy[from][:n]
-			busy[to] = append(busy[to], c)
-			c.move(to)
+		}
+		if best != nil {
+			best.weight.stay = settle
+			best.move(to)
 		}
 	}
-	time.AfterFunc(tick, func() { p.balance(seen) })
+	time.AfterFunc(tick+time.Duration(len(p.live))*10*time.Microsecond, p.balance)
 }
+
+func off(c *context, load int) int { return max(c.weight.load-load, load-c.weight.load) }
 
 // move takes tracer and tracee to another core, while they run.
 func (c *context) move(core int) {
 	var set unix.CPUSet
 	set.Set(core)
-	setAffinity(int(c.kickT.Load()&0xffffffff), &set)
+	if tid := int(c.kickT.Load() & 0xffffffff); tid != 0 {
+		setAffinity(tid, &set)
+	}
 	setAffinity(c.w.tid, &set)
 	c.w.core.Store(int32(core))
 }

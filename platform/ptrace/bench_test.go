@@ -3,83 +3,148 @@ package ptrace
 import (
 	"testing"
 
-	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/hostarch"
 
+	"runsc-lite/hostcall"
 	"runsc-lite/platform"
+	"runsc-lite/platform/platformtest"
 )
 
-func setup(t testing.TB) (*Ptrace, int) {
-	fd, err := unix.MemfdCreate("m", 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	unix.Ftruncate(fd, 1<<30)
-	// mov eax,39; syscall; jmp -9
-	unix.Pwrite(fd, []byte{0xb8, 39, 0, 0, 0, 0x0f, 0x05, 0xeb, 0xf7}, 0)
-	p, err := New(Config{MemoryFD: fd})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { p.Close(); unix.Close(fd) })
-	return p, fd
-}
+// Guest code of the benchmarks and the tests of costs.
+var (
+	callLoop = []byte{0x0f, 0x05, 0xeb, 0xfc}                   // L: syscall; jmp L
+	readCall = []byte{0x48, 0x8b, 0x07, 0x0f, 0x05, 0xeb, 0xf9} // L: mov rax, [rdi]; syscall; jmp L
+)
 
-func BenchmarkNull(b *testing.B) {
-	p, _ := setup(b)
-	as, _ := p.NewAddressSpace()
-	as.Map(0x10000, 4096, 0, hostarch.ReadExecute)
-	done := make(chan struct{})
-	err := p.Spawn(nil, as, func(c platform.Context) {
-		defer close(done)
-		c.Registers().Rip = 0x10000
+const freeAt = 0x10000000
+
+// bench runs op as often as asked, in a guest thread.
+func bench(b *testing.B, text []byte, op func(g *platformtest.Guest, i int)) {
+	b.ReportAllocs()
+	platformtest.NewEnv(b, newPlatform).Guest(func(g *platformtest.Guest) {
+		g.Call()
+		for i := range 10 {
+			op(g, i)
+		}
 		b.ResetTimer()
-		for i := 0; i < b.N; i++ {
-			ex, err := c.Run(as)
-			if err != nil || ex.Kind != platform.ExitSyscall {
-				b.Error(ex, err)
-				return
-			}
-			c.Registers().Rax = uint64(i)
+		for i := range b.N {
+			op(g, i)
 		}
 		b.StopTimer()
-		as.Release()
-	})
-	if err != nil {
-		b.Fatal(err)
-	}
-	<-done
+	}, text)
 }
 
-func BenchmarkProcess(b *testing.B) {
-	p, _ := setup(b)
-	as, _ := p.NewAddressSpace()
-	as.Map(0x10000, 4096, 0, hostarch.ReadExecute)
-	done := make(chan struct{})
-	p.Spawn(nil, as, func(c platform.Context) {
-		defer close(done)
-		c.Registers().Rip = 0x10000
-		c.Run(as)
-		b.ResetTimer()
-		for i := 0; i < b.N; i++ {
-			ch := make(chan struct{})
-			n, _ := p.NewAddressSpace()
-			n.Map(0x10000, 4096, 0, hostarch.ReadExecute)
-			if err := p.Spawn(c, n, func(c platform.Context) {
-				c.Registers().Rip = 0x10000
-				ex, err := c.Run(n)
-				if err != nil || ex.Kind != platform.ExitSyscall {
-					b.Error(ex, err)
-				}
-				n.Release()
-				close(ch)
-			}); err != nil {
-				b.Fatal(err)
-			}
-			<-ch
-		}
-		b.StopTimer()
-		as.Release()
+// A system call that returns a result.
+func BenchmarkNullCall(b *testing.B) {
+	bench(b, callLoop, func(g *platformtest.Guest, i int) {
+		g.Regs().Rax = uint64(i)
+		g.Call()
 	})
-	<-done
+}
+
+// A system call that changes other registers too.
+func BenchmarkCallWithRegisters(b *testing.B) {
+	bench(b, callLoop, func(g *platformtest.Guest, i int) {
+		g.Regs().Rax, g.Regs().Rbx = uint64(i), uint64(i)
+		g.Call()
+	})
+}
+
+// A fault that is resolved by a mapping, and the access to it.
+func BenchmarkFault(b *testing.B) {
+	const pages = 1 << 14
+	// syscall; L: mov rax, [rdi]; add rdi, 4096; jmp L
+	text := []byte{0x0f, 0x05, 0x48, 0x8b, 0x07, 0x48, 0x81, 0xc7, 0, 0x10, 0, 0, 0xeb, 0xf4}
+	bench(b, text, func(g *platformtest.Guest, i int) {
+		n := uint64(i % pages)
+		if n == 0 {
+			g.Space.Unmap(freeAt, pages*hostarch.PageSize)
+			g.Regs().Rdi = freeAt
+		}
+		x := g.Run()
+		if x.Kind != platform.ExitFault {
+			g.Fatalf("no fault: %+v", x)
+		}
+		g.Space.Map(x.Addr, hostarch.PageSize, n*hostarch.PageSize, hostarch.ReadWrite)
+	})
+}
+
+// A system call that maps and one that unmaps.
+func BenchmarkMapUnmap(b *testing.B) {
+	bench(b, callLoop, func(g *platformtest.Guest, i int) {
+		g.Space.Map(freeAt, hostarch.PageSize, g.Space.DataOff, hostarch.ReadWrite)
+		g.Call()
+		g.Space.Unmap(freeAt, hostarch.PageSize)
+		g.Call()
+	})
+}
+
+// starter starts guest threads and waits for them as a kernel would do that is
+// in a hurry: without the Go scheduler.
+type starter struct{ done hostcall.Parker }
+
+func (st *starter) run(g *platformtest.Guest, s *platformtest.Space, fn func(platform.Context)) {
+	err := g.P.Spawn(g.C, s.AddressSpace, func(c platform.Context) {
+		c.Registers().Rip = g.Text()
+		fn(c)
+		st.done.Unpark()
+	})
+	if err != nil {
+		g.Fatalf("Spawn: %v", err)
+	}
+	st.done.Park(-1)
+}
+
+// callIn runs the context in s, up to a system call.
+func callIn(g *platformtest.Guest, c platform.Context, s *platformtest.Space) {
+	for {
+		x, err := c.Run(s.AddressSpace)
+		switch {
+		case err != nil || x.Kind != platform.ExitInterrupted && x.Kind != platform.ExitSyscall:
+			g.Fatalf("%+v, error %v", x, err)
+		case x.Kind == platform.ExitSyscall:
+			return
+		}
+	}
+}
+
+// A process: a new space, a thread in it, its first call, and its end.
+func BenchmarkSpace(b *testing.B) {
+	var st starter
+	bench(b, callLoop, func(g *platformtest.Guest, i int) { st.space(g) })
+}
+
+func (st *starter) space(g *platformtest.Guest) {
+	s := g.Sibling(g.Space)
+	st.run(g, s, func(c platform.Context) {
+		callIn(g, c, s)
+		s.Release()
+	})
+}
+
+// The same with a new program in the middle: fork, exec and exit.
+func BenchmarkSpaceTwice(b *testing.B) {
+	var st starter
+	bench(b, callLoop, func(g *platformtest.Guest, i int) { st.spaceTwice(g) })
+}
+
+func (st *starter) spaceTwice(g *platformtest.Guest) {
+	s, n := g.Sibling(g.Space), g.Sibling(g.Space)
+	st.run(g, s, func(c platform.Context) {
+		callIn(g, c, s)
+		s.Release()
+		c.SetFPState(nil)
+		callIn(g, c, n)
+		n.Release()
+	})
+}
+
+// A thread: made, its first call, and its end.
+func BenchmarkThread(b *testing.B) {
+	var st starter
+	bench(b, callLoop, func(g *platformtest.Guest, i int) { st.thread(g) })
+}
+
+func (st *starter) thread(g *platformtest.Guest) {
+	st.run(g, g.Space, func(c platform.Context) { callIn(g, c, g.Space) })
 }

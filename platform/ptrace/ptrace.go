@@ -114,7 +114,8 @@ type Ptrace struct {
 	nextPg   int
 	live     map[*context]struct{}
 	stubs    map[*stub]struct{} // all that are not buried
-	monitor  bool
+	monitor  bool               // balance.go
+	resting  atomic.Bool        // it ended because nobody ran
 	workers  sync.WaitGroup
 }
 

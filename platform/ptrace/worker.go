@@ -54,7 +54,7 @@ func (p *Ptrace) worker(core int) (*worker, error) {
 		w.want = core
 		return w, nil
 	}
-	if p.nworkers >= p.limit {
+	if p.nworkers >= p.limit || p.zygote.refuses() {
 		return nil, unix.EAGAIN
 	}
 	p.nworkers++

@@ -154,6 +154,10 @@ func (z *zygote) prepare() error {
 			return err
 		}
 	}
+	// Descriptors that we were started with, and nobody marked.
+	if err := z.prepareCall(unix.SYS_CLOSE_RANGE, commandFD+1, 1<<32-1); err != nil && !errors.Is(err, unix.ENOSYS) {
+		return err
+	}
 	// A stub that crashes must not leave guest memory on the host's disk.
 	if err := unix.Prlimit(z.pid, unix.RLIMIT_CORE, &unix.Rlimit{}, nil); err != nil {
 		return fmt.Errorf("setting the stub's limits: %w", err)
@@ -213,6 +217,19 @@ func (z *zygote) lost() bool {
 	z.mu.Lock()
 	defer z.mu.Unlock()
 	return z.quit
+}
+
+// refuses says whether the host has no more processes for us, as far as is
+// known: then it may have no threads either. A new attempt is under way.
+func (z *zygote) refuses() bool {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	if z.scarce && z.err != nil {
+		z.err = nil
+		z.wake()
+		return true
+	}
+	return false
 }
 
 // bury lets go of the pid of a stub that was killed.
