@@ -66,6 +66,7 @@ tests/differential    → tests/harness
 tests/busybox         → tests/harness
 tests/lifecycle       → tests/harness
 tests/bazel           →
+tests/strace          → tests/harness
 tests/bench           → tests/harness tests/bench/table
 tests/bench/table     →
 tests/harness         →

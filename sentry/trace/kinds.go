@@ -125,9 +125,9 @@ func offset(l *line, v uint64) {
 }
 
 // offsetAfter follows offset, which is one argument before it.
-func offsetAfter(l *line, v uint64) {
+func offsetAfter(l *line, _ uint64) {
 	l.i--
-	v = l.arg(l.i)
+	v := l.arg(l.i)
 	if b := l.peek(v, 8); v != 0 && b != nil && !l.failed() && le.Uint64(b) != l.keep {
 		l.s(" => [")
 		long(l, le.Uint64(b))

@@ -117,9 +117,9 @@ func clone3Args(l *line, v uint64) {
 }
 
 // clone3After is what the call stored where struct clone_args said.
-func clone3After(l *line, v uint64) {
+func clone3After(l *line, _ uint64) {
 	l.i--
-	v = l.arg(0)
+	v := l.arg(0)
 	if b := l.peek(v, 64); b != nil && !l.failed() {
 		names := [...]struct {
 			flag uint64
