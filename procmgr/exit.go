@@ -322,10 +322,14 @@ func (tb *Table) endNamespace(t *Thread) {
 	for c := t.p.exits.first(); c != nil; c = t.p.exits.first() {
 		tb.reap(c)
 	}
+	own := 1
+	if t != t.p.leader {
+		own = 2 // the leader has ended, and keeps its id
+	}
 	t.setState(Blocked)
-	for ns.threads > 1 {
+	for ns.threads > own {
 		tb.mu.Unlock()
-		<-ns.empty
+		<-ns.fewer
 		tb.mu.Lock()
 	}
 	t.resume()

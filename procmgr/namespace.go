@@ -22,7 +22,7 @@ type PIDNamespace struct {
 	init    *Process
 	threads int           // that have an id here
 	dying   bool          // init ends: no more ids, and its children are not kept
-	empty   chan struct{} // told when init's is the only thread left, while dying
+	fewer   chan struct{} // told when a thread is gone, while dying; nil: the root
 }
 
 // Parent returns the namespace above, nil for the root.
@@ -143,8 +143,8 @@ func (n *id) detach() {
 	n.thread.Store(nil)
 	for ns := n.ns; ns != nil; ns = ns.parent {
 		ns.threads--
-		if ns.dying && ns.threads == 1 {
-			notify(ns.empty)
+		if ns.dying && ns.fewer != nil {
+			notify(ns.fewer)
 		}
 	}
 	n.release()
@@ -159,7 +159,7 @@ func (tb *Table) newNamespace(parent *PIDNamespace, creds *Credentials) (*PIDNam
 		return nil, unix.ENOSPC
 	}
 	tb.namespaces++
-	ns := &PIDNamespace{table: tb, parent: parent, level: parent.level + 1, serial: tb.namespaces, empty: make(chan struct{}, 1)}
+	ns := &PIDNamespace{table: tb, parent: parent, level: parent.level + 1, serial: tb.namespaces, fewer: make(chan struct{}, 1)}
 	ns.ids.init(parent.ids.max)
 	return ns, nil
 }
