@@ -34,7 +34,8 @@ const (
 	// past the instruction; the result goes into RAX.
 	ExitSyscall
 	// ExitFault: a memory access could not be made (host SIGSEGV or SIGBUS
-	// with an address). RIP is at the instruction.
+	// with an address). RIP is at the instruction. Calls of the vsyscall page
+	// arrive as this too: fetches at an address in it.
 	ExitFault
 	// ExitSignal: the processor raised an exception other than a memory
 	// fault (SIGILL, SIGFPE, SIGTRAP, a general protection fault as SIGSEGV
@@ -79,7 +80,8 @@ type Platform interface {
 	Spawn(near Context, as AddressSpace, fn func(Context)) error
 
 	// Close ends every host process of the platform, whatever it is doing,
-	// and returns once they are gone. Contexts in Run get an error.
+	// and returns once they are gone. Contexts in Run get an error; Close waits
+	// for the functions given to Spawn, which have to return on that.
 	Close()
 }
 

@@ -29,7 +29,6 @@ var (
 	writeRDI = []byte{0x48, 0x89, 0x07} // mov [rdi], rax
 	jumpRDI  = []byte{0xff, 0xe7}       // jmp rdi
 	incRAX   = []byte{0x48, 0xff, 0xc0}
-	ret      = []byte{0xc3}
 )
 
 // code puts instructions one behind the other.

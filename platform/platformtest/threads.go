@@ -2,11 +2,8 @@ package platformtest
 
 import (
 	"encoding/binary"
-	"errors"
 	"sync"
 	"testing"
-
-	"golang.org/x/sys/unix"
 )
 
 var threadTests = []subtest{
@@ -232,10 +229,4 @@ func testThreadsParallel(t *testing.T, e *Env) {
 		}
 	})()
 	s.Release()
-}
-
-// refusal says whether Spawn may refuse with this error when the host has no
-// more to give.
-func refusal(err error) bool {
-	return errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.ENOMEM)
 }
