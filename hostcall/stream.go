@@ -21,6 +21,9 @@ func FileFlags(fd int) (uint32, error) {
 	return uint32(fl), err
 }
 
+// SetNonblock makes an open file O_NONBLOCK.
+func SetNonblock(fd int) error { return unix.SetNonblock(fd, true) }
+
 // Poll returns what fd is ready for now (poll(2) without waiting).
 func Poll(fd int, events int16) (int16, error) {
 	p := [1]unix.PollFd{{Fd: int32(fd), Events: events}}

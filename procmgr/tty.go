@@ -293,12 +293,12 @@ func (tb *Table) SignalForeground(term *Terminal, sig unix.Signal) {
 	}
 }
 
-// ActAsShell makes init stand for the shell outside that can continue the sandbox's
-// jobs: groups of its session that are its children are not orphaned by that.
-func (tb *Table) ActAsShell(init *Process) {
+// ActAsShell says whether init stands for a shell outside that can continue the
+// sandbox's jobs: groups of its session that are its children are not orphaned then.
+func (tb *Table) ActAsShell(init *Process, on bool) {
 	tb.mu.Lock()
 	defer tb.mu.Unlock()
-	init.shell = true
+	init.shell = on
 }
 
 // signal sends a signal from the kernel. Table.mu is held.

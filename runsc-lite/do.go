@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"os/signal"
 	"strings"
 	"syscall"
 
@@ -97,6 +96,7 @@ func (d *doCommand) do(argv []string) (int, error) {
 		Argv:        argv,
 		Env:         mergeEnv(os.Environ(), d.env),
 		Stdio:       [3]int{0, 1, 2},
+		Controlling: true,
 		UID:         uint32(os.Getuid()),
 		GID:         uint32(os.Getgid()),
 		Umask:       hostcall.Umask(),
@@ -121,25 +121,19 @@ func (d *doCommand) do(argv []string) (int, error) {
 	}
 	defer func() {
 		if err := finish(); err != nil {
-			fmt.Fprintf(os.Stderr, "runsc-lite: tracing: %v
-", err)
+			fmt.Fprintf(os.Stderr, "runsc-lite: tracing: %v\n", err)
 		}
 	}()
 	spec.Tracer = tracer
+	// Before the program can make the terminal send any.
+	signals, ignored := catchSignals()
+	spec.Ignored = ignored
 	s, err := sentry.Start(spec)
 	if err != nil {
 		return sentry.StartStatus(err), err
 	}
 	defer s.Close()
-
-	// Before the program can make the terminal send any.
-	signals := make(chan os.Signal, 16)
-	signal.Notify(signals, forwarded...)
-	go func() {
-		for sig := range signals {
-			s.Signal(sig.(syscall.Signal))
-		}
-	}()
+	go passSignals(s, signals)
 	return s.Wait(), nil
 }
 
@@ -169,12 +163,6 @@ func callersLimits() *[procmgr.NumLimits]procmgr.Limit {
 		l[i] = procmgr.Limit{Cur: soft, Max: hard}
 	}
 	return &l
-}
-
-// forwarded are the signals that the program gets in the runner's place.
-var forwarded = []os.Signal{
-	syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT,
-	syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGWINCH, syscall.SIGALRM, syscall.SIGCONT,
 }
 
 // mergeEnv puts extra variables over a base.

@@ -13,6 +13,7 @@ type initProcess struct {
 	program int         // pid of the program, 0 before it started
 	start   chan int    // its pid
 	ended   chan uint32 // its wait status
+	stopped chan unix.Signal
 }
 
 func startInit(procs *procmgr.Table) (*initProcess, error) {
@@ -20,7 +21,7 @@ func startInit(procs *procmgr.Table) (*initProcess, error) {
 	if err != nil {
 		return nil, err
 	}
-	i := &initProcess{process: p, start: make(chan int, 1), ended: make(chan uint32, 1)}
+	i := &initProcess{process: p, start: make(chan int, 1), ended: make(chan uint32, 1), stopped: make(chan unix.Signal, 1)}
 	go i.run()
 	return i, nil
 }
@@ -37,14 +38,22 @@ func (i *initProcess) run() {
 				return
 			}
 		}
-		r, err := th.Wait(procmgr.WaitOptions{Options: unix.WEXITED | unix.WALL})
+		r, err := th.Wait(procmgr.WaitOptions{Options: unix.WEXITED | unix.WSTOPPED | unix.WALL})
 		if err == unix.ECHILD {
 			// No children now; orphans may still come from nobody, so that
 			// this is the end.
 			break
 		}
-		if err == nil && r.PID == i.program {
+		if err != nil || r.PID != i.program {
+			continue
+		}
+		if status := unix.WaitStatus(r.WaitStatus); !status.Stopped() {
 			i.ended <- r.WaitStatus
+		} else {
+			select {
+			case i.stopped <- status.StopSignal():
+			default: // nobody looked at the one before
+			}
 		}
 	}
 	th.ExitGroup(procmgr.ExitStatus(0))

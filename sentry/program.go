@@ -15,8 +15,7 @@ import (
 	"runsc-lite/sentry/vfs"
 )
 
-// startProgram starts the first program, as a child of init and the leader of a
-// session of its own.
+// startProgram starts the first program, as a child of init.
 func (s *Sandbox) startProgram(spec *Spec) error {
 	procs := s.kernel.Procs
 	th, err := procs.Fork(s.init.process.Leader(), procmgr.CloneOptions{ExitSignal: unix.SIGCHLD})
@@ -41,13 +40,18 @@ func (s *Sandbox) startProgram(spec *Spec) error {
 	if err != nil {
 		return fail(&ProgramError{spec.Argv[0], err})
 	}
-	fds, err := s.stdio(spec)
+	fds, err := s.stdio(who, spec)
 	if err != nil {
 		return fail(err)
 	}
 	th.Start()
-	if _, err := procs.Setsid(th.Process()); err != nil {
+	if err := s.enterSession(th.Process()); err != nil {
 		return fail(err)
+	}
+	for _, sig := range spec.Ignored {
+		if _, err := th.Process().SetAction(sig, &procmgr.SigAction{Handler: procmgr.SigIgn}); err != nil {
+			return fail(err)
+		}
 	}
 	pid, s.program = th.ID(), th.Process()
 	err = s.kernel.Start(task.InitArgs{Thread: th, FDs: fds, FS: where, Exec: task.ExecArgs{
@@ -126,20 +130,21 @@ func lookPath(who *vfs.Caller, name string, env []string) (string, error) {
 }
 
 // stdio makes the first descriptor table.
-func (s *Sandbox) stdio(spec *Spec) (*fdtable.Table, error) {
+func (s *Sandbox) stdio(who *vfs.Caller, spec *Spec) (*fdtable.Table, error) {
 	fds := fdtable.New()
-	opened := map[int]*vfs.File{}
-	for to, from := range spec.Stdio {
+	opened := map[inherited]*vfs.File{}
+	for to, fd := range spec.Stdio {
+		from := s.inherited(fd)
 		f := opened[from]
 		if f == nil {
 			var err error
-			f, err = hostfd.New(from, hostfd.Options{Notifier: s.notifier, Keep: true})
+			f, err = s.open(who, from)
 			if err == unix.EBADF {
 				continue
 			}
 			if err != nil {
 				fds.DecRef()
-				return nil, fmt.Errorf("taking over descriptor %d: %w", from, err)
+				return nil, fmt.Errorf("taking over descriptor %d: %w", fd, err)
 			}
 			opened[from] = f
 		} else {
@@ -151,4 +156,30 @@ func (s *Sandbox) stdio(spec *Spec) (*fdtable.Table, error) {
 		}
 	}
 	return fds, nil
+}
+
+// inherited is an open file of the host's. Descriptors of one terminal with one set of
+// flags are taken for one.
+type inherited struct {
+	fd       int    // if it is no terminal
+	terminal string // its name inside
+	flags    uint32
+}
+
+func (s *Sandbox) inherited(fd int) inherited {
+	if name, flags := s.terminals.of(fd); name != "" {
+		return inherited{terminal: name, flags: flags}
+	}
+	return inherited{fd: fd}
+}
+
+func (s *Sandbox) open(who *vfs.Caller, from inherited) (*vfs.File, error) {
+	if from.terminal == "" {
+		return hostfd.New(from.fd, hostfd.Options{Notifier: s.notifier, Keep: true})
+	}
+	p, err := who.Walk(nil, from.terminal, 0)
+	if err != nil {
+		return nil, err
+	}
+	return who.OpenPath(p, from.flags|unix.O_NOCTTY)
 }

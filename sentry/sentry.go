@@ -45,6 +45,11 @@ type Spec struct {
 	// Stdio are descriptors of the host that the program gets as 0, 1 and 2.
 	// They stay open. A closed one (EBADF) is closed for the program, too.
 	Stdio [3]int
+	// Controlling gives the program the runner's controlling terminal, if there
+	// is one.
+	Controlling bool
+	// Ignored are the signals that the program ignores from the beginning.
+	Ignored []unix.Signal
 	// UID, GID and Groups are who the program runs as. User 0 has all
 	// capabilities.
 	UID, GID uint32
@@ -68,6 +73,8 @@ type Sandbox struct {
 	init     *initProcess
 	program  *procmgr.Process
 	closers  []func() // in the order they were made
+
+	terminals terminals
 }
 
 // Start makes a sandbox and starts the program. An error that concerns the
@@ -120,6 +127,9 @@ func Start(spec Spec) (_ *Sandbox, err error) {
 	if s.init, err = startInit(procs); err != nil {
 		return nil, err
 	}
+	if err := s.attachTerminal(); err != nil {
+		return nil, err
+	}
 	return s, s.startProgram(&spec)
 }
 
@@ -133,11 +143,6 @@ func (s *Sandbox) Wait() int {
 		return 128 + int(status.Signal())
 	}
 	return status.ExitStatus()
-}
-
-// Signal sends a signal to the program, as from outside of the sandbox.
-func (s *Sandbox) Signal(sig unix.Signal) error {
-	return s.program.SendSignal(procmgr.SigInfo{Signo: int32(sig), Code: procmgr.SIUser})
 }
 
 // Kernel returns the kernel, for what looks into a sandbox from outside.

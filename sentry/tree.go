@@ -62,6 +62,9 @@ func (s *Sandbox) newTree(spec *Spec, procs *procmgr.Table, pipes *pipe.Pool, cl
 	if err := devices.Mount(who, "/dev"); err != nil {
 		return nil, fmt.Errorf("mounting /dev: %w", err)
 	}
+	if err := s.addTerminals(spec, procs, devices); err != nil {
+		return nil, fmt.Errorf("taking over the terminal: %w", err)
+	}
 	if err := s.mountKernel(who, procs, clk); err != nil {
 		return nil, err
 	}

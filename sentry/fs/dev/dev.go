@@ -9,6 +9,8 @@
 package dev
 
 import (
+	"strconv"
+
 	"golang.org/x/sys/unix"
 
 	"runsc-lite/procmgr"
@@ -39,6 +41,8 @@ type Devices struct {
 	tree *tmpfs.FS
 	shm  *tmpfs.FS
 	pts  *devpts.FS
+
+	console tty.Terminal // nil: there is none
 }
 
 // node is a name in /dev.
@@ -99,6 +103,23 @@ func New(cfg Config) (*Devices, error) {
 	return d, nil
 }
 
+// AddTerminal puts a terminal of the user's into /dev/pts, owned by uid, and returns
+// its name there. The first one is /dev/console, too. Not to be called once guests
+// run.
+func (d *Devices) AddTerminal(uid uint32, make func(number uint64) (tty.Terminal, error)) (name string, err error) {
+	index, t, err := d.pts.AddTerminal(uid, ttyGroup, func(index int) (tty.Terminal, error) {
+		return make(tty.SlaveNumber(index))
+	})
+	if err != nil || d.console != nil {
+		return strconv.Itoa(index), err
+	}
+	d.console = t
+	_, err = d.tree.Root().(vfs.MutableDir).Create("console", vfs.CreateArgs{
+		Mode: unix.S_IFCHR | 0o620, UID: uid, GID: ttyGroup, Rdev: unix.Mkdev(5, 1),
+	})
+	return strconv.Itoa(index), err
+}
+
 // Mount mounts /dev at path, and below it what belongs there. c must be root.
 func (d *Devices) Mount(c *vfs.Caller, path string) error {
 	for _, m := range [...]struct {
@@ -146,6 +167,10 @@ func (d *Devices) Open(c *vfs.Caller, at vfs.Path, rdev uint64, flags uint32) (v
 				return nil, err
 			}
 			return t.Open(c, flags)
+		case 1:
+			if d.console != nil {
+				return d.console.Open(c, flags|unix.O_NOCTTY)
+			}
 		case 2:
 			return devpts.Open(c, at, rdev, flags)
 		}

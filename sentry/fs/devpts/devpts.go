@@ -91,8 +91,8 @@ func (fs *FS) Statfs() (unix.Statfs_t, error) {
 	return s, nil
 }
 
-// add makes the inode of terminal t with a number of its own. make gets the number.
-func (fs *FS) add(uid, gid uint32, make func(index int) (tty.Terminal, func() (accessed, modified int64))) (*slave, error) {
+// add makes the inode of a terminal with a number of its own, which make gets.
+func (fs *FS) add(uid, gid uint32, make func(s *slave, index int) error) error {
 	if fs.o.UID >= 0 {
 		uid = uint32(fs.o.UID)
 	}
@@ -106,16 +106,17 @@ func (fs *FS) add(uid, gid uint32, make func(index int) (tty.Terminal, func() (a
 		index++
 	}
 	if index >= fs.o.Max {
-		return nil, unix.ENOSPC
+		return unix.ENOSPC
 	}
 	s := &slave{node: node{
 		fs: fs, ino: uint64(firstSlot + index), mode: unix.S_IFCHR | fs.o.Mode&0o7777, uid: uid, gid: gid,
-		rdev: tty.SlaveNumber(index),
+		rdev: tty.SlaveNumber(index), changed: fs.o.Now(),
 	}}
-	s.terminal, s.times = make(index)
-	s.changed = fs.o.Now()
+	if err := make(s, index); err != nil {
+		return err
+	}
 	fs.slaves[index] = s
-	return s, nil
+	return nil
 }
 
 func (fs *FS) remove(index int) {
@@ -125,25 +126,30 @@ func (fs *FS) remove(index int) {
 }
 
 // AddTerminal gives a terminal that is no pseudo-terminal of this sandbox the lowest
-// free number in the file system, for good: the one that the user sits at.
-func (fs *FS) AddTerminal(uid, gid uint32, make func(index int) tty.Terminal) (index int, err error) {
-	_, err = fs.add(uid, gid, func(i int) (tty.Terminal, func() (int64, int64)) {
-		index = i
-		return make(i), fs.fixedTimes
+// free number in the file system, for good: one that a user sits at. ENOSPC, and
+// whatever make returns.
+func (fs *FS) AddTerminal(uid, gid uint32, make func(index int) (tty.Terminal, error)) (index int, t tty.Terminal, err error) {
+	err = fs.add(uid, gid, func(s *slave, i int) (err error) {
+		index, s.times = i, fs.fixedTimes
+		s.terminal, err = make(i)
+		t = s.terminal
+		return err
 	})
-	return index, err
+	return index, t, err
 }
 
 // openMaster makes a pseudo-terminal for c.
 func (fs *FS) openMaster(c *vfs.Caller, at vfs.Path, flags uint32) (vfs.FileOps, error) {
 	var m *tty.Master
-	_, err := fs.add(c.Creds.UID, c.Creds.GID, func(index int) (tty.Terminal, func() (int64, int64)) {
+	err := fs.add(c.Creds.UID, c.Creds.GID, func(s *slave, index int) error {
 		var p *tty.Pair
 		p, m = tty.NewPair(tty.PairOptions{
 			Procs: fs.o.Procs, Index: index, Now: fs.o.Now,
 			Release: func() { fs.remove(index) },
 		}, flags)
-		return p, func() (int64, int64) { return p.Accessed.Load(), p.Modified.Load() }
+		s.terminal = p
+		s.times = func() (int64, int64) { return p.Accessed.Load(), p.Modified.Load() }
+		return nil
 	})
 	if err != nil {
 		return nil, err

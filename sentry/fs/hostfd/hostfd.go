@@ -35,10 +35,8 @@ type Options struct {
 	Name string
 	// Keep leaves the descriptor open when the file is released.
 	Keep bool
-	// JobControl answers the ioctls of terminals that are about process groups
-	// and sessions (TIOCGPGRP, TIOCSPGRP, TIOCGSID, TIOCSCTTY, TIOCNOTTY),
-	// which are the sandbox's. nil: ENOTTY.
-	JobControl func(mem vfs.Memory, request uint32, arg uint64) (uint64, error)
+	// Private says that nobody else has the open file: it is made O_NONBLOCK.
+	Private bool
 }
 
 // host is a descriptor of the host, and what all files on it share.
@@ -51,6 +49,7 @@ type host struct {
 
 	// The descriptor to close at the end besides fd; -1: none.
 	reopened int
+	nonblock bool        // fd is O_NONBLOCK, and nobody else's
 	noWait   atomic.Bool // RWF_NOWAIT may work
 
 	refs  atomic.Int32
@@ -75,13 +74,19 @@ func New(fd int, o Options) (*vfs.File, error) {
 	}
 	h := &host{o: o, fd: fd, kind: st.Mode & unix.S_IFMT, flags: flags, reopened: -1}
 	h.noWait.Store(true)
+	if o.Private {
+		if err := hostcall.SetNonblock(fd); err != nil {
+			return nil, err
+		}
+		h.nonblock = true
+	}
 	if h.kind == unix.S_IFCHR {
 		var termios [termiosSize]byte
 		_, err := hostcall.Ioctl(fd, unix.TCGETS, termios[:])
 		h.terminal = err == nil
-		if major := unix.Major(st.Rdev); h.terminal && (major == 4 || major >= 136 && major <= 143) {
+		if major := unix.Major(st.Rdev); h.terminal && !h.nonblock && (major == 4 || major >= 136 && major <= 143) {
 			if again, err := hostcall.ReopenTerminal(fd, int(flags&unix.O_ACCMODE)); err == nil {
-				h.reopened, h.fd = fd, again
+				h.reopened, h.fd, h.nonblock = fd, again, true
 			}
 		}
 	}
@@ -153,6 +158,9 @@ func (h *host) Readiness(mask waiter.EventMask) waiter.EventMask {
 	}
 	return waiter.EventMaskFromLinux(uint32(uint16(got)))
 }
+
+// Nudge wakes those who wait for mask, whatever the host says.
+func (h *host) Nudge(mask waiter.EventMask) { h.queue.Notify(mask) }
 
 // EventRegister implements waiter.Waitable.
 func (h *host) EventRegister(e *waiter.Entry) error {

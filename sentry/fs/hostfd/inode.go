@@ -84,7 +84,8 @@ const (
 )
 
 // Ioctl implements vfs.Ioctler: what is harmless to the host. Among what is not:
-// TIOCSTI, which types into the user's shell.
+// TIOCSTI, which types into the user's shell, and all that is about process groups
+// and sessions, which are the sandbox's own (package tty).
 func (s *stream) Ioctl(mem vfs.Memory, request uint32, arg uint64) (uint64, error) {
 	in, out := 0, 0
 	switch request {
@@ -110,11 +111,6 @@ func (s *stream) Ioctl(mem vfs.Memory, request uint32, arg uint64) (uint64, erro
 		}
 		_, err := hostcall.IoctlInt(s.fd, request, uintptr(arg))
 		return 0, err
-	case unix.TIOCGPGRP, unix.TIOCSPGRP, unix.TIOCGSID, unix.TIOCSCTTY, unix.TIOCNOTTY:
-		if !s.terminal || s.o.JobControl == nil {
-			return 0, unix.ENOTTY
-		}
-		return s.o.JobControl(mem, request, arg)
 	default:
 		return 0, unix.ENOTTY
 	}

@@ -28,7 +28,7 @@ func (s *stream) SetFlags(flags uint32) error {
 
 // Read implements vfs.Reader.
 func (s *stream) Read(dst [][]byte) (int64, error) {
-	if s.never() || s.reopened >= 0 {
+	if s.never() || s.nonblock {
 		return result(hostcall.ReadStream(s.fd, dst))
 	}
 	if s.noWait.Load() {
@@ -55,7 +55,7 @@ func (s *stream) Write(src [][]byte) (int64, error) {
 		}
 		return result(hostcall.WriteStream(s.fd, src))
 	}
-	if s.reopened >= 0 {
+	if s.nonblock {
 		return result(hostcall.WriteStream(s.fd, src))
 	}
 	if s.noWait.Load() {

@@ -108,9 +108,9 @@ func (c *Control) ioctl(mem vfs.Memory, request uint32, arg uint64, master, read
 		if !master && !mine {
 			return true, unix.ENOTTY
 		}
-		return true, copyOutUint32(mem, addr, uint32(c.procs.Foreground(&c.term)))
+		return true, copyOutUint32(mem, addr, uint32(p.Namespace().Foreground(&c.term)))
 	case unix.TIOCGSID:
-		sid := c.procs.TerminalSession(&c.term)
+		sid := p.Namespace().TerminalSession(&c.term)
 		if !master && !mine || sid == 0 {
 			return true, unix.ENOTTY
 		}
