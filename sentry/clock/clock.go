@@ -73,6 +73,7 @@ type Fake struct {
 	mu     sync.Mutex
 	now    time.Duration
 	timers map[*fakeTimer]struct{}
+	set    uint64 // how many timers were set
 }
 
 // NewFake returns a clock that shows start.
@@ -90,14 +91,15 @@ func (c *Fake) Read(id int32) (int64, error) {
 	return int64(c.now), nil
 }
 
-// Advance moves the clock, and runs what is due in order before it returns.
+// Advance moves the clock, and runs what is due before it returns: in order, and
+// at one time in the order in which it was set.
 func (c *Fake) Advance(d time.Duration) {
 	c.mu.Lock()
 	end := c.now + d
 	for {
 		var first *fakeTimer
 		for t := range c.timers {
-			if t.due <= end && (first == nil || t.due < first.due) {
+			if t.due <= end && (first == nil || t.due < first.due || t.due == first.due && t.seq < first.seq) {
 				first = t
 			}
 		}
@@ -118,6 +120,7 @@ type fakeTimer struct {
 	c   *Fake
 	f   func()
 	due time.Duration
+	seq uint64
 }
 
 // AfterFunc implements Clock.
@@ -139,7 +142,8 @@ func (t *fakeTimer) Reset(d time.Duration) bool {
 	t.c.mu.Lock()
 	defer t.c.mu.Unlock()
 	_, was := t.c.timers[t]
-	t.due = t.c.now + d
+	t.c.set++
+	t.due, t.seq = t.c.now+d, t.c.set
 	t.c.timers[t] = struct{}{}
 	return was
 }
