@@ -137,8 +137,7 @@ func (s *Strace) Thread(th *procmgr.Thread) task.ThreadTracer {
 // thread is one thread that is followed. Its line belongs to its own goroutine;
 // what is of the output, to Strace.mu.
 type thread struct {
-	s *Strace
-	// th is nil in tests only.
+	s     *Strace
 	th    *procmgr.Thread
 	line  line
 	call  *call
