@@ -150,6 +150,11 @@ func (t *Task) pushFrame(info *procmgr.SigInfo, act *procmgr.SigAction, mask uin
 	le.PutUint64(sw[8:], features)
 	le.PutUint32(sw[16:], uint32(len(fp)))
 	le.PutUint32(area[len(fp):], fpMagic2)
+	if len(fp) > fpLegacySize {
+		// As Linux does: what a handler writes to the x87 and SSE registers
+		// counts, though they were in their initial state.
+		area[fpLegacySize] |= 3
+	}
 
 	le.PutUint64(buf[0:], act.Restorer)
 	uc := buf[8:]
