@@ -111,6 +111,7 @@ func (tb *Table) forkCharged(t *Thread, u *user, creds *Credentials, o *CloneOpt
 	}
 	if o.Flags&unix.CLONE_VFORK != 0 {
 		th.vforkDone = make(chan struct{})
+		th.vforkParent = t
 	}
 	return th, nil
 }
@@ -139,7 +140,7 @@ func checkSetTID(ids []int, ns *PIDNamespace, creds *Credentials) error {
 func (tb *Table) makeProcess(t *Thread, nr *id, o *CloneOptions) *Process {
 	from := t.p
 	p := &Process{table: tb, exitSignal: o.ExitSignal}
-	p.limits.limits = from.limits.All()
+	p.limits.limits.Store(from.limits.limits.Load())
 	p.dumpable.Store(from.dumpable.Load())
 	p.oomScoreAdj.Store(from.oomScoreAdj.Load())
 	p.oomScoreAdjMin.Store(from.oomScoreAdjMin.Load())
@@ -218,6 +219,7 @@ func (t *Thread) Start() {
 	defer p.mu.Unlock()
 	if !p.started {
 		p.started = true
+		p.id.process.Store(p)
 		if p.parent != nil {
 			p.parent.countChild(p, 1)
 		}
@@ -282,6 +284,9 @@ func (t *Thread) blockKillable(ch <-chan struct{}) error {
 
 func (t *Thread) releaseVfork() {
 	if t.vforkDone != nil {
-		t.vforkOnce.Do(func() { close(t.vforkDone) })
+		t.vforkOnce.Do(func() {
+			close(t.vforkDone)
+			t.vforkParent.Unpark()
+		})
 	}
 }

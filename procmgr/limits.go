@@ -2,6 +2,7 @@ package procmgr
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -15,28 +16,21 @@ const Infinity = ^uint64(0)
 // Limit is a resource limit (struct rlimit).
 type Limit struct{ Cur, Max uint64 }
 
-// LimitSet is the limits of a process, by RLIMIT_* number.
+// LimitSet is the limits of a process, by RLIMIT_* number. Reading takes no lock.
 type LimitSet struct {
-	mu     sync.RWMutex
-	limits [NumLimits]Limit
+	mu sync.Mutex // of who changes them
+	// The limits themselves do not change, and children begin with the same.
+	limits atomic.Pointer[[NumLimits]Limit]
 }
 
 // Get returns a limit. resource is valid.
-func (l *LimitSet) Get(resource int) Limit {
-	l.mu.RLock()
-	defer l.mu.RUnlock()
-	return l.limits[resource]
-}
+func (l *LimitSet) Get(resource int) Limit { return l.limits.Load()[resource] }
 
 // Soft returns the limit that is in force.
 func (l *LimitSet) Soft(resource int) uint64 { return l.Get(resource).Cur }
 
 // All returns all limits.
-func (l *LimitSet) All() [NumLimits]Limit {
-	l.mu.RLock()
-	defer l.mu.RUnlock()
-	return l.limits
-}
+func (l *LimitSet) All() [NumLimits]Limit { return *l.limits.Load() }
 
 // RLIMIT_SIGPENDING and RLIMIT_RTTIME, which package unix lacks.
 const (
@@ -98,14 +92,16 @@ func (tb *Table) Prlimit(t *Thread, pid, resource int, next *Limit) (Limit, erro
 	l := &p.limits
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	old := l.limits[resource]
+	all := l.All()
+	old := all[resource]
 	if next == nil {
 		return old, nil
 	}
 	if next.Max > old.Max && !creds.HasCap(unix.CAP_SYS_RESOURCE) {
 		return Limit{}, unix.EPERM
 	}
-	l.limits[resource] = *next
+	all[resource] = *next
+	l.limits.Store(&all)
 	return old, nil
 }
 

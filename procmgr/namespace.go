@@ -66,19 +66,15 @@ func (ns *PIDNamespace) GetProcess(pid int) *Process {
 	if n == nil {
 		return nil
 	}
-	th := n.thread.Load()
-	if th == nil || th.State() == New || th.p.id != n {
-		return nil
-	}
-	return th.p
+	return n.process.Load()
 }
 
 // ForEach calls fn for all processes by id, zombies included, without a lock held:
 // some may have ended meanwhile.
 func (ns *PIDNamespace) ForEach(fn func(*Process)) {
 	ns.ids.each(func(n *id) {
-		if th := n.thread.Load(); th != nil && th.p.id == n && th.State() != New {
-			fn(th.p)
+		if p := n.process.Load(); p != nil {
+			fn(p)
 		}
 	})
 }
@@ -141,6 +137,7 @@ func (n *id) attach(t *Thread) {
 // detach is the end of that: the id is free, unless it is used otherwise.
 func (n *id) detach() {
 	n.thread.Store(nil)
+	n.process.Store(nil)
 	for ns := n.ns; ns != nil; ns = ns.parent {
 		ns.threads--
 		if ns.dying && ns.fewer != nil {

@@ -23,9 +23,10 @@ type id struct {
 	inner []int // in the namespaces below the root, outermost first
 
 	thread  atomic.Pointer[Thread]
-	group   *Group   // Table.mu
-	session *Session // Table.mu
-	fronts  int      // terminals in whose foreground it is; Table.mu
+	process atomic.Pointer[Process] // whose leader the thread is, once it is started
+	group   *Group                  // Table.mu
+	session *Session                // Table.mu
+	fronts  int                     // terminals in whose foreground it is; Table.mu
 }
 
 // in returns the number in a namespace, 0 if the id is not visible there

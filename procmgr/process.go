@@ -74,7 +74,8 @@ type Process struct {
 	goneIO     IO
 	childUsage Rusage
 
-	first Thread // spares an allocation
+	first Thread     // these two spare allocations
+	alone [1]*Thread // the memory of threads while there is one
 }
 
 // Thread is a thread of a process, the unit that runs.
@@ -122,6 +123,8 @@ type Thread struct {
 	overNproc  bool                         // set*uid(2) went over RLIMIT_NPROC; its own goroutine's
 	vforkDone  chan struct{}
 	vforkOnce  sync.Once
+
+	vforkParent *Thread // who waits for vforkDone
 }
 
 // Bits of Thread.pending.
@@ -139,12 +142,22 @@ type Runner interface {
 	Interrupt()
 }
 
+// Parker is a Runner that suspends its thread by itself: where switching between
+// threads by the Go scheduler would cost more. Park waits for a token and takes it,
+// or reports false after the timeout (negative: none); Unpark, from any goroutine,
+// gives one, and there is at most one. Neither calls this package.
+type Parker interface {
+	Park(timeout time.Duration) bool
+	Unpark()
+}
+
 // newThread makes a thread of p. Table.mu is held, and p.mu unless p is new.
 func (p *Process) newThread(n *id, u *user) *Thread {
 	t := &p.first
 	if len(p.threads) > 0 {
 		t = new(Thread)
 	} else {
+		p.threads = p.alone[:0]
 		p.table.processes.Add(1)
 		p.leader = t
 		p.id = n

@@ -105,7 +105,7 @@ func (tb *Table) createInit(name string, prio int) (*Process, error) {
 	creds := RootCredentials()
 	u, _ := tb.chargeUser(creds.RUID)
 	p := &Process{table: tb, hand: newSigHand(), unkillable: true}
-	p.limits.limits = tb.limits
+	p.limits.limits.Store(&tb.limits)
 	p.dumpable.Store(1)
 	th := p.newThread(n, u)
 	th.creds.Store(creds)

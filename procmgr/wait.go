@@ -130,10 +130,7 @@ func (t *Thread) lookUp(o *WaitOptions) (query, bool) {
 		if n == nil {
 			return q, false
 		}
-		if th := n.thread.Load(); th != nil && th.p.id == n {
-			q.process = th.p
-		}
-		q.kind = WaitProcess
+		q.kind, q.process = WaitProcess, n.process.Load()
 		return q, q.process != nil
 	case WaitPGID:
 		if o.ID == 0 {
@@ -151,7 +148,7 @@ func (t *Thread) lookUp(o *WaitOptions) (query, bool) {
 func (p *Process) wakeWaiters(c *Process) {
 	for t := p.waiters.first; t != nil; t = t.wait.links.next {
 		if c == nil || t.eligible(c, &t.wait.query) {
-			notify(t.wait.ch)
+			t.tellOn(t.wait.ch)
 		}
 	}
 }
