@@ -123,7 +123,7 @@ func Load(r Request) (*Image, error) {
 		}
 		name = words[0]
 		if name == "" {
-			return nil, unix.ENOENT
+			return nil, unix.EACCES // it names the working directory
 		}
 		if exe, err = r.Open(name); err != nil {
 			return nil, err

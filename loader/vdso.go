@@ -52,11 +52,14 @@ const (
 // and the page of data before it. Its functions tell the time without a system
 // call.
 //
-// It is memory of the memory file, shared by all programs.
+// It is memory of the memory file, shared by all programs. And it is a
+// clock.Clock, for the system calls that tell the time: a program that asks now
+// this way and now that must not find that time goes back.
 type VDSO struct {
-	file *memfile.File
-	r    memfile.Range // the vvar page, then the object
-	vvar []byte
+	file  *memfile.File
+	clock clock.Clock
+	r     memfile.Range // the vvar page, then the object
+	vvar  []byte
 
 	mu     sync.Mutex // over all below
 	cal    *clock.Calibrator
@@ -70,7 +73,7 @@ type VDSO struct {
 // watches by a timer until Close. If the processor's counter cannot be relied
 // upon, or c is not the host's clock, the object's functions make system calls.
 func NewVDSO(f *memfile.File, c clock.Clock) (*VDSO, error) {
-	v := &VDSO{file: f, cal: clock.NewCalibrator(c), next: firstRefresh}
+	v := &VDSO{file: f, clock: c, cal: clock.NewCalibrator(c), next: firstRefresh}
 	start := time.Now()
 	if v.cal != nil {
 		v.cal.Sample()
@@ -117,6 +120,20 @@ func (v *VDSO) Close() {
 	}
 	v.file.DecRef(v.r)
 }
+
+// Read implements clock.Clock.
+func (v *VDSO) Read(id int32) (int64, error) {
+	v.mu.Lock()
+	ns, ok := v.params.Now(id)
+	v.mu.Unlock()
+	if ok {
+		return ns, nil
+	}
+	return v.clock.Read(id)
+}
+
+// AfterFunc implements clock.Clock.
+func (v *VDSO) AfterFunc(d time.Duration, f func()) clock.Timer { return v.clock.AfterFunc(d, f) }
 
 // tick is called by the timer.
 func (v *VDSO) tick() {

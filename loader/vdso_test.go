@@ -294,6 +294,46 @@ func TestVDSOFake(t *testing.T) {
 	}
 }
 
+// TestVDSORead reads the clocks by the vDSO and as system calls do, in turns: time
+// never goes back.
+func TestVDSORead(t *testing.T) {
+	v, c := newTestVDSO(t, clock.NewHost())
+	var last [clock.Clocks]int64
+	for round := range 20_000 {
+		for _, id := range []int32{
+			unix.CLOCK_REALTIME, unix.CLOCK_MONOTONIC, unix.CLOCK_MONOTONIC_RAW, unix.CLOCK_BOOTTIME, unix.CLOCK_TAI,
+			unix.CLOCK_REALTIME_COARSE, unix.CLOCK_MONOTONIC_COARSE,
+		} {
+			var ts [2]int64
+			c.gettime(id, &ts)
+			got, err := v.Read(id)
+			if err != nil || ns(ts) < last[id] || got < ns(ts) {
+				t.Fatalf("round %d, clock %d: %d, by the vDSO %d, by the call %d, %v", round, id, last[id], ns(ts), got, err)
+			}
+			last[id] = got
+		}
+	}
+	for id, want := range map[int32]error{-1: unix.EINVAL, clock.Clocks: unix.EINVAL, unix.CLOCK_PROCESS_CPUTIME_ID: unix.EINVAL} {
+		if _, err := v.Read(id); err != want {
+			t.Errorf("clock %d: %v", id, err)
+		}
+	}
+	// Without the counter it is the clock that was given.
+	w := newWorld(t)
+	f := clock.NewFake(time.Hour)
+	fake, err := NewVDSO(w.mem, f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer fake.Close()
+	fired := false
+	fake.AfterFunc(time.Second, func() { fired = true })
+	f.Advance(time.Second)
+	if got, err := fake.Read(unix.CLOCK_MONOTONIC); got != int64(time.Hour+time.Second) || err != nil || !fired {
+		t.Errorf("a fake clock: %d, %v, fired %v", got, err, fired)
+	}
+}
+
 func get8(b []byte) uint64    { return binary.LittleEndian.Uint64(b) }
 func put8(b []byte, v uint64) { copy(b, le(v)) }
 

@@ -96,11 +96,11 @@ func Start(spec Spec) (_ *Sandbox, err error) {
 		return nil, err
 	}
 	s.onClose(s.platform.Close)
-	clk := clock.NewHost()
-	if s.vdso, err = loader.NewVDSO(s.memory, clk); err != nil {
+	if s.vdso, err = loader.NewVDSO(s.memory, clock.NewHost()); err != nil {
 		return nil, err
 	}
 	s.onClose(s.vdso.Close)
+	clk := s.vdso
 	procs := procmgr.NewTable(procmgr.Config{Limits: spec.Limits, Now: sinceBoot(clk)})
 	pipes := pipe.NewPool(nil)
 	tree, err := s.newTree(&spec, procs, pipes, clk)

@@ -164,6 +164,20 @@ func (l Line) coarse() Line {
 	return l
 }
 
+// Now returns the time that clock id shows now, in nanoseconds: false if it is
+// not told from the counter.
+func (p *Params) Now(id int32) (int64, bool) {
+	if id < 0 || id >= Clocks || !p.Lines[id].Valid {
+		return 0, false
+	}
+	l := &p.Lines[id]
+	ns := l.At(p.TSC, rdtsc())
+	if l.Tick != 0 {
+		ns -= ns % int64(l.Tick)
+	}
+	return ns, true
+}
+
 // At returns the time that l shows, without the rounding.
 func (l *Line) At(since, tsc uint64) int64 {
 	if tsc < since {
