@@ -13,7 +13,8 @@ var ErrInterrupted = errors.New("interrupted by a signal")
 
 // Block waits until ch delivers (nil never does) or the deadline is past (the
 // zero Time never is): nil, unix.ETIMEDOUT, or ErrInterrupted. Only the thread's
-// own goroutine calls it; it is the only way in which a guest thread waits.
+// own goroutine calls it; it is the only way in which a guest thread waits. Who
+// sends to ch, which has a buffer, calls Unpark then.
 func (t *Thread) Block(ch <-chan struct{}, deadline time.Time) error {
 	return t.block(ch, deadline, pendSignal|pendStop|pendExit)
 }
@@ -28,19 +29,8 @@ func (t *Thread) block(ch <-chan struct{}, deadline time.Time, bits uint32) erro
 	if t.pending.Load()&bits != 0 {
 		return ErrInterrupted
 	}
-	var timeout <-chan time.Time
-	if !deadline.IsZero() {
-		left := time.Until(deadline)
-		if left <= 0 {
-			return unix.ETIMEDOUT
-		}
-		if t.timer == nil {
-			t.timer = time.NewTimer(left)
-		} else {
-			t.timer.Reset(left)
-		}
-		timeout = t.timer.C
-		defer t.timer.Stop()
+	if !deadline.IsZero() && time.Until(deadline) <= 0 {
+		return unix.ETIMEDOUT
 	}
 	t.setState(Blocked)
 	begin := time.Now()
@@ -52,6 +42,45 @@ func (t *Thread) block(ch <-chan struct{}, deadline time.Time, bits uint32) erro
 			t.follow.Waited(Blocked, begin)
 		}
 	}()
+	if p := t.parker(); p != nil {
+		return t.blockParked(p, ch, deadline, bits)
+	}
+	return t.blockSelected(ch, deadline, bits)
+}
+
+// blockParked is block by the thread's Parker.
+func (t *Thread) blockParked(p Parker, ch <-chan struct{}, deadline time.Time, bits uint32) error {
+	for {
+		select {
+		case <-ch:
+			return nil
+		default:
+		}
+		if t.pending.Load()&bits != 0 {
+			return ErrInterrupted
+		}
+		left := time.Duration(-1)
+		if !deadline.IsZero() {
+			if left = time.Until(deadline); left <= 0 {
+				return unix.ETIMEDOUT
+			}
+		}
+		p.Park(left)
+	}
+}
+
+// blockSelected is block by the Go scheduler.
+func (t *Thread) blockSelected(ch <-chan struct{}, deadline time.Time, bits uint32) error {
+	var timeout <-chan time.Time
+	if !deadline.IsZero() {
+		if t.timer == nil {
+			t.timer = time.NewTimer(time.Until(deadline))
+		} else {
+			t.timer.Reset(time.Until(deadline))
+		}
+		timeout = t.timer.C
+		defer t.timer.Stop()
+	}
 	for {
 		select {
 		case <-ch:
@@ -69,7 +98,7 @@ func (t *Thread) block(ch <-chan struct{}, deadline time.Time, bits uint32) erro
 // wake makes the thread look at its pending bits, wherever it is. p.mu is held, so
 // that the runner is there.
 func (t *Thread) wake() {
-	notify(t.kick)
+	t.Unpark()
 	// Who is blocked looks at pending once more before it runs guest code: the bit
 	// was set before the state is read here.
 	if s := t.State(); s == Blocked || s == Stopped {
@@ -78,6 +107,30 @@ func (t *Thread) wake() {
 	if r := t.runner.Load(); r != nil {
 		(*r).Interrupt()
 	}
+}
+
+// Unpark makes Block look at its channel, and at what is pending.
+func (t *Thread) Unpark() {
+	if p := t.parker(); p != nil {
+		p.Unpark()
+		return
+	}
+	notify(t.kick)
+}
+
+// parker returns the Runner as a Parker, nil if it is none.
+func (t *Thread) parker() Parker {
+	if r := t.runner.Load(); r != nil {
+		p, _ := (*r).(Parker)
+		return p
+	}
+	return nil
+}
+
+// tellOn puts a token into ch, which the thread waits for in Block.
+func (t *Thread) tellOn(ch chan struct{}) {
+	notify(ch)
+	t.Unpark()
 }
 
 func notify(ch chan struct{}) {

@@ -111,7 +111,7 @@ func (t *Thread) FinishExit() (status uint32, last bool) {
 	} else {
 		p.retarget(p.queue.set)
 		if len(p.threads) == 1 && p.execAlone != nil {
-			notify(p.execAlone)
+			p.execer.tellOn(p.execAlone)
 		}
 	}
 	leader := p.leader == t

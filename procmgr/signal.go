@@ -69,7 +69,7 @@ func (t *Thread) takes() bool {
 // tell makes the thread look at signals that are pending for it, one of set.
 func (t *Thread) tell(set SigSet) {
 	if set&t.waitSet != 0 {
-		notify(t.sigCh)
+		t.tellOn(t.sigCh)
 	}
 	if set&^t.mask&^t.waitSet != 0 {
 		t.setPending(pendSignal)

@@ -131,6 +131,15 @@ func (t *Thread) stop(sig unix.Signal) {
 	}
 }
 
+// pause waits for an Unpark.
+func (t *Thread) pause() {
+	if p := t.parker(); p != nil {
+		p.Park(-1)
+		return
+	}
+	<-t.kick
+}
+
 // stayStopped parks the thread until the process goes on. The last one to stop
 // tells the parent.
 func (t *Thread) stayStopped() {
@@ -155,7 +164,7 @@ func (t *Thread) stayStopped() {
 		if !stay {
 			break
 		}
-		<-t.kick
+		t.pause()
 	}
 	if !begin.IsZero() {
 		t.resume()
@@ -193,7 +202,7 @@ func (p *Process) endStop() {
 	for _, t := range p.threads {
 		t.stopDue = false
 		t.clearPending(pendStop)
-		notify(t.kick)
+		t.Unpark()
 	}
 }
 

@@ -3,9 +3,11 @@ package ptrace
 import (
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 
+	"runsc-lite/hostcall"
 	"runsc-lite/platform"
 )
 
@@ -42,6 +44,8 @@ type context struct {
 	state atomic.Int32
 	kickT atomic.Int64 // tgid<<32 | tid, for Interrupt
 
+	parker hostcall.Parker
+
 	runs   atomic.Uint64 // counts Runs; odd while in one
 	weight weight        // balance.go
 }
@@ -68,6 +72,12 @@ func (c *context) Interrupt() {
 		}
 	}
 }
+
+// Park implements procmgr.Parker: a guest thread that waits in the sentry.
+func (c *context) Park(timeout time.Duration) bool { return c.parker.Park(timeout) }
+
+// Unpark implements procmgr.Parker.
+func (c *context) Unpark() { c.parker.Unpark() }
 
 // fail ends the stub: what happened to the tracee leaves the guest's memory or
 // registers unknown. It returns err.

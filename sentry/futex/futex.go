@@ -54,11 +54,14 @@ type bucket struct {
 // Waiter is one thread's place in a queue. It is reused for the thread's next
 // wait.
 type Waiter struct {
+	// Wake, if it is not nil, is called after c got a token.
+	Wake func()
+
 	c chan struct{}
 
 	// bucket is where the Waiter is queued; nil: nowhere. It changes under that
 	// bucket's lock, and becomes nil only after c got its token, so that who
-	// sees nil can drain c.
+	// sees nil can take that.
 	bucket atomic.Pointer[bucket]
 
 	// Under the bucket's lock.
@@ -144,13 +147,23 @@ func (b *bucket) wake(w *Waiter) {
 	case w.c <- struct{}{}:
 	default: // another Waiter of a PrepareAll was woken first
 	}
+	wake := w.Wake
 	w.bucket.Store(nil)
+	if wake != nil {
+		wake()
+	}
 }
 
 // forget keeps no address space alive.
 func (w *Waiter) forget() { w.key, w.to, w.moves = Key{}, Key{}, false }
 
-func (w *Waiter) drain() {
+// reset makes w ready for the next wait. A token that nobody waited for goes away.
+func (w *Waiter) reset() {
+	// A waker that sent the token is not done with w before its lock is free.
+	if b := w.bucket.Load(); b != nil {
+		b.mu.Lock()
+		b.mu.Unlock() //nolint:staticcheck // for the sake of the order
+	}
 	select {
 	case <-w.c:
 	default:
@@ -160,7 +173,7 @@ func (w *Waiter) drain() {
 // Prepare queues w for key if check succeeds, and returns its error otherwise.
 // mask is compared with a waker's (FUTEX_WAIT_BITSET). w is in no queue.
 func (m *Manager) Prepare(w *Waiter, key Key, mask uint32, check func() error) error {
-	w.drain()
+	w.reset()
 	return m.prepare(w, key, mask, check)
 }
 
@@ -206,7 +219,7 @@ func (m *Manager) PrepareAll(ws []*Waiter, keys []Key, check func(i int) error) 
 	if len(ws) == 0 {
 		return -1, nil
 	}
-	ws[0].drain()
+	ws[0].reset()
 	for i, w := range ws {
 		if err := m.prepare(w, keys[i], AnyMask, func() error { return check(i) }); err != nil {
 			if woken = m.CancelAll(ws[:i]); woken >= 0 {

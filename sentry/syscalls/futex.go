@@ -506,6 +506,9 @@ func sysFutexWaitv(t *task.Task, a *task.Args) (uint64, error) {
 		}
 	}
 	m, ws := t.Kernel().Futexes, futex.NewWaiters(int(n))
+	for _, w := range ws {
+		w.Wake = t.Thread().Unpark
+	}
 	woken, err := m.PrepareAll(ws, keys, func(i int) error { return words[i].equals(t, words[i].val) })
 	if err != nil {
 		return 0, err

@@ -88,7 +88,7 @@ func (p *polled) wait(t *task.Task, deadline time.Time, zero bool) (int, error) 
 	for i, w := range p.ready {
 		if w != nil {
 			mask := waiter.EventMaskFromLinux(uint32(p.fds[i].events)) | waiter.EventHUp | waiter.EventErr
-			p.entries[i].Init(task.Notifier(ch), mask)
+			p.entries[i].Init(t.Notifier(ch), mask)
 			if err := w.EventRegister(&p.entries[i]); err != nil {
 				return 0, err
 			}

@@ -6,6 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/waiter"
 
+	"runsc-lite/procmgr"
 	"runsc-lite/sentry/vfs"
 )
 
@@ -19,18 +20,22 @@ func (t *Task) Block(ch <-chan struct{}, deadline time.Time) error {
 // noDeadline is a wait's without one.
 var noDeadline time.Time
 
-// Notifier returns what wakes a wait on ch.
-func Notifier(ch chan struct{}) waiter.EventListener { return channelNotifier(ch) }
+// Notifier returns what wakes a wait of t's on ch, which has a buffer of one.
+func (t *Task) Notifier(ch chan struct{}) waiter.EventListener { return &notifier{t.th, ch} }
 
-// channelNotifier wakes a task by its channel.
-type channelNotifier chan struct{}
+// notifier wakes a thread by a channel.
+type notifier struct {
+	th *procmgr.Thread
+	ch chan struct{}
+}
 
 // NotifyEvent implements waiter.EventListener.
-func (c channelNotifier) NotifyEvent(waiter.EventMask) {
+func (n *notifier) NotifyEvent(waiter.EventMask) {
 	select {
-	case c <- struct{}{}:
+	case n.ch <- struct{}{}:
 	default:
 	}
+	n.th.Unpark()
 }
 
 // Subscribe registers the task's one entry with w for mask and returns the
@@ -38,12 +43,13 @@ func (c channelNotifier) NotifyEvent(waiter.EventMask) {
 func (t *Task) Subscribe(w waiter.Waitable, mask waiter.EventMask) (<-chan struct{}, error) {
 	if t.ready == nil {
 		t.ready = make(chan struct{}, 1)
+		t.notifier = t.Notifier(t.ready)
 	}
 	select {
 	case <-t.ready: // left over from the wait before
 	default:
 	}
-	t.entry.Init(channelNotifier(t.ready), mask)
+	t.entry.Init(t.notifier, mask)
 	return t.ready, w.EventRegister(&t.entry)
 }
 

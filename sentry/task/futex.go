@@ -25,6 +25,7 @@ func (t *Task) wakeFutex(m *Memory, addr hostarch.Addr) {
 func (t *Task) FutexWaiter() *futex.Waiter {
 	if t.futexWaiter == nil {
 		t.futexWaiter = futex.NewWaiter()
+		t.futexWaiter.Wake = t.th.Unpark
 	}
 	return t.futexWaiter
 }

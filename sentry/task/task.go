@@ -68,8 +68,9 @@ type Task struct {
 	caller      vfs.Caller // cached; see Caller
 	callerCreds *procmgr.Credentials
 
-	entry waiter.Entry // for one wait at a time
-	ready chan struct{}
+	entry    waiter.Entry // for one wait at a time
+	ready    chan struct{}
+	notifier waiter.EventListener // on ready
 }
 
 // startState is what a new task begins with.
