@@ -524,6 +524,12 @@ func sysIoctl(t *task.Task, a *task.Args) (uint64, error) {
 
 const copyChunk = 64 << 10
 
+// countCopy counts what copyFile moved.
+func countCopy(t *task.Task, n uint64) {
+	t.Thread().AccountRead(n)
+	t.Thread().AccountWrite(n)
+}
+
 // copyFile moves up to n bytes from one file to another. Offsets of nil mean
 // the file's position. What is read is always written, or the position of the
 // source is set back.
@@ -643,6 +649,7 @@ func sysSendfile(t *task.Task, a *task.Args) (uint64, error) {
 		return 0, unix.EINVAL
 	}
 	n, err := copyFile(t, in, out, off, nil, min(a[3], maxRW))
+	countCopy(t, n)
 	if err != nil {
 		return 0, err
 	}
@@ -684,6 +691,7 @@ func sysCopyFileRange(t *task.Task, a *task.Args) (uint64, error) {
 		return 0, unix.EBADF
 	}
 	n, err := copyFile(t, in, out, inOff, outOff, min(a[4], maxRW))
+	countCopy(t, n)
 	if err != nil {
 		return 0, err
 	}

@@ -34,9 +34,20 @@ type transfer struct {
 	flags int32 // RWF_*
 }
 
-// run moves the bytes. It follows vfs_read and vfs_write: a short count stands
-// when something moved before an error, and a stream is waited for.
+// run moves the bytes, and counts them.
 func (x *transfer) run(t *task.Task) (uint64, error) {
+	n, err := x.move(t)
+	if x.write {
+		t.Thread().AccountWrite(n)
+	} else {
+		t.Thread().AccountRead(n)
+	}
+	return n, err
+}
+
+// move follows vfs_read and vfs_write: a short count stands when something moved
+// before an error, and a stream is waited for.
+func (x *transfer) move(t *task.Task) (uint64, error) {
 	f := x.f
 	if x.write && !f.Writable() || !x.write && !f.Readable() {
 		return 0, unix.EBADF

@@ -55,15 +55,17 @@ func (c *Caller) createLocked(dir Path, name string, mode uint32, rdev uint64, u
 func (c *Caller) makeLocked(dir Path, name string, mode uint32, rdev uint64, unsupported error,
 	make func(MutableDir, CreateArgs) (Inode, error)) (*Dentry, error) {
 	d := dir.Dentry
-	if child, err := d.lookupLocked(name); err == nil && child.kind != 0 {
+	m, ok := d.inode.(MutableDir)
+	child, err := d.lookupLocked(name)
+	switch {
+	case err == nil && child.kind != 0:
 		return nil, unix.EEXIST
-	} else if err != nil && err != unix.ENOENT {
-		return nil, err
+	case err != nil && (err != unix.ENOENT || !ok):
+		return nil, err // as in /proc, where no name is known to be absent
 	}
 	if err := c.mayCreate(dir); err != nil {
 		return nil, err
 	}
-	m, ok := d.inode.(MutableDir)
 	if !ok {
 		return nil, unsupported
 	}
@@ -75,7 +77,7 @@ func (c *Caller) makeLocked(dir Path, name string, mode uint32, rdev uint64, uns
 	if err != nil {
 		return nil, err
 	}
-	child, err := d.sb.newDentry(d, name, inode)
+	child, err = d.sb.newDentry(d, name, inode)
 	if err != nil {
 		return nil, err
 	}

@@ -321,8 +321,8 @@ func TestZombie(t *testing.T) {
 			t.Errorf("listing what was open: %d names, %v, want ENOENT", n, err)
 		}
 	}
-	if _, err := b.caller().Open(dir, "status", vfs.OpenHow{}); err != unix.ENOENT {
-		t.Errorf("a walk from what was open: %v, want ENOENT", err)
+	if _, err := b.caller().Open(dir, "status", vfs.OpenHow{}); err != unix.ESRCH {
+		t.Errorf("a walk from what was open: %v, want ESRCH", err)
 	}
 	if _, err := b.caller().Stat(nil, a.path("status"), 0); err != unix.ENOENT {
 		t.Errorf("stat: %v, want ENOENT", err)
@@ -355,8 +355,8 @@ func TestReuse(t *testing.T) {
 	if _, err := readAll(oldComm, 10); err != unix.ESRCH {
 		t.Errorf("the old one's: %v, want ESRCH", err)
 	}
-	if _, err := b.caller().Stat(old, "comm", 0); err != unix.ENOENT {
-		t.Errorf("in the old directory: %v, want ENOENT", err)
+	if _, err := b.caller().Stat(old, "comm", 0); err != unix.ESRCH {
+		t.Errorf("in the old directory: %v, want ESRCH", err)
 	}
 }
 

@@ -6,21 +6,29 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"runsc-lite/sentry/fs/synth"
 	"runsc-lite/sentry/vfs"
 )
 
-// mountsOf returns what is mounted below the process's root: EINVAL when it has
-// ended (mounts_open_common).
-func (s *subject) mountsOf() ([]vfs.MountInfo, error) {
-	c, err := s.context()
-	if err != nil {
-		return nil, unix.EINVAL
-	}
-	root := c.Root()
-	if !root.Ok() {
-		return nil, unix.EINVAL
-	}
-	return c.Namespace().Mounts(root), nil
+// mountFile makes a file with a line for each mount below the root that the process
+// has when it is opened: EINVAL when it has ended (mounts_open_common).
+func mountFile(line func(b *bytes.Buffer, m *vfs.MountInfo)) maker {
+	return file(func(s *subject, c *vfs.Caller) (vfs.FileOps, error) {
+		at, err := s.context()
+		if err != nil {
+			return nil, unix.EINVAL
+		}
+		root := at.Root()
+		if !root.Ok() {
+			return nil, unix.EINVAL
+		}
+		return synth.Text(func(b *bytes.Buffer) error {
+			for _, m := range at.Namespace().Mounts(root) {
+				line(b, &m)
+			}
+			return nil
+		}).Open(c, 0)
+	})
 }
 
 // spaces are the characters that would break a line of mounts (mangle).
@@ -54,32 +62,20 @@ func withComma(options string) string {
 	return "," + options
 }
 
-// mounts is /proc/PID/mounts (show_vfsmnt, fstab(5)).
-func (s *subject) mounts(b *bytes.Buffer) error {
-	all, err := s.mountsOf()
-	for _, m := range all {
-		fmt.Fprintf(b, "%s %s %s %s%s 0 0\n", escape(m.Source, spaces), escape(m.Point, spaces), m.Type,
-			mountOptions(m.Flags), withComma(m.Options))
-	}
-	return err
+// mountsLine is a line of /proc/PID/mounts (show_vfsmnt, fstab(5)).
+func mountsLine(b *bytes.Buffer, m *vfs.MountInfo) {
+	fmt.Fprintf(b, "%s %s %s %s%s 0 0\n", escape(m.Source, spaces), escape(m.Point, spaces), m.Type,
+		mountOptions(m.Flags), withComma(m.Options))
 }
 
-// mountinfo is /proc/PID/mountinfo (show_mountinfo).
-func (s *subject) mountinfo(b *bytes.Buffer) error {
-	all, err := s.mountsOf()
-	for _, m := range all {
-		fmt.Fprintf(b, "%d %d %d:%d %s %s %s - %s %s rw%s\n", m.ID, m.Parent, unix.Major(m.Dev), unix.Minor(m.Dev),
-			escape(m.Root, spaces), escape(m.Point, spaces), mountOptions(m.Flags), m.Type,
-			escape(m.Source, spaces), withComma(m.Options))
-	}
-	return err
+// mountinfoLine is a line of /proc/PID/mountinfo (show_mountinfo).
+func mountinfoLine(b *bytes.Buffer, m *vfs.MountInfo) {
+	fmt.Fprintf(b, "%d %d %d:%d %s %s %s - %s %s rw%s\n", m.ID, m.Parent, unix.Major(m.Dev), unix.Minor(m.Dev),
+		escape(m.Root, spaces), escape(m.Point, spaces), mountOptions(m.Flags), m.Type,
+		escape(m.Source, spaces), withComma(m.Options))
 }
 
-// mountstats is /proc/PID/mountstats (show_vfsstat).
-func (s *subject) mountstats(b *bytes.Buffer) error {
-	all, err := s.mountsOf()
-	for _, m := range all {
-		fmt.Fprintf(b, "device %s mounted on %s with fstype %s\n", escape(m.Source, spaces), escape(m.Point, spaces), m.Type)
-	}
-	return err
+// mountstatsLine is a line of /proc/PID/mountstats (show_vfsstat).
+func mountstatsLine(b *bytes.Buffer, m *vfs.MountInfo) {
+	fmt.Fprintf(b, "device %s mounted on %s with fstype %s\n", escape(m.Source, spaces), escape(m.Point, spaces), m.Type)
 }

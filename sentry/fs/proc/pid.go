@@ -147,9 +147,9 @@ func entries() []entry {
 		{"cwd", lnk | 0o777, both, link((*subject).cwd)},
 		{"root", lnk | 0o777, both, link((*subject).root)},
 		{"exe", lnk | 0o777, both, link((*subject).exe)},
-		{"mounts", reg | 0o444, both, text((*subject).mounts)},
-		{"mountinfo", reg | 0o444, both, text((*subject).mountinfo)},
-		{"mountstats", reg | 0o400, inProcess, text((*subject).mountstats)},
+		{"mounts", reg | 0o444, both, mountFile(mountsLine)},
+		{"mountinfo", reg | 0o444, both, mountFile(mountinfoLine)},
+		{"mountstats", reg | 0o400, inProcess, mountFile(mountstatsLine)},
 		{"smaps", reg | 0o444, both, traced(openSmaps)},
 		{"smaps_rollup", reg | 0o444, both, traced(openSmapsRollup)},
 		{"wchan", reg | 0o444, both, text((*subject).wchan)},
@@ -247,6 +247,15 @@ func (d *taskDir) has(e *entry) bool {
 		return e.where&inProcess != 0
 	}
 	return e.where&inThread != 0
+}
+
+// PermissionFor implements vfs.CallerGuard (proc_pid_permission): ESRCH in a
+// directory of a process that is gone.
+func (d *taskDir) PermissionFor(c *vfs.Caller, want uint32) error {
+	if err := d.s.check(); err != nil && d.s.whole {
+		return err
+	}
+	return c.Creds.Permission(d, want)
 }
 
 // Lookup implements vfs.Dir.

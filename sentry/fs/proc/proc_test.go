@@ -209,7 +209,7 @@ func TestStatus(t *testing.T) {
 	w.must(a.space.Munmap(0x20000000, 16*hostarch.PageSize))
 	text := a.text("/proc/self/status")
 	for name, want := range map[string]string{
-		"Name": `na\134me\012`, "Umask": "0022", "State": "R (running)", "Tgid": "2", "Pid": "2", "PPid": "1", "TracerPid": "0",
+		"Name": `na\\me\n`, "Umask": "0022", "State": "R (running)", "Tgid": "2", "Pid": "2", "PPid": "1", "TracerPid": "0",
 		"Uid": "1000\t1000\t1000\t1000", "Gid": "1000\t1000\t1000\t1000", "FDSize": "64", "Groups": "",
 		"NSpid": "2", "NStgid": "2", "NSpgid": "1", "NSsid": "1", "Kthread": "0",
 		"VmSize": "1048 kB", "VmPeak": "1112 kB", "VmRSS": "404 kB", "RssAnon": "404 kB", "RssFile": "0 kB",

@@ -23,10 +23,13 @@ var stateNames = map[byte]string{
 	'R': "R (running)", 'S': "S (sleeping)", 'T': "T (stopped)", 'Z': "Z (zombie)", 'X': "X (dead)",
 }
 
+// statusName spells a thread's name (proc_task_name).
+var statusName = strings.NewReplacer("\n", `\n`, `\`, `\\`)
+
 // status is /proc/PID/status (proc_pid_status).
 func (s *subject) status(b *bytes.Buffer) error {
 	th, t := s.thread(), s.task()
-	b.WriteString("Name:\t" + escape(th.Name(), "\n\\") + "\n")
+	b.WriteString("Name:\t" + statusName.Replace(th.Name()) + "\n")
 	s.statusIDs(b, th, t)
 	if t != nil {
 		if space := t.Space(); space != nil {
