@@ -55,9 +55,3 @@ func GetInt(fd int, request uint32) (int, error) {
 	_, err := Ioctl(fd, request, b[:])
 	return int(int32(binary.LittleEndian.Uint32(b[:]))), err
 }
-
-// StopSelf stops this process by a signal whose default action does, and returns when
-// it goes on.
-func StopSelf(sig unix.Signal) {
-	_ = unix.Kill(unix.Getpid(), sig)
-}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/google/subcommands"
@@ -25,8 +26,9 @@ type doCommand struct {
 	trace    traceFlags
 	debug    bool
 
-	ran    bool
-	status int
+	ran         bool
+	status      int
+	interrupted atomic.Bool // the user typed ^C
 }
 
 // envFlag collects --env K=V.
@@ -133,7 +135,7 @@ func (d *doCommand) do(argv []string) (int, error) {
 		return sentry.StartStatus(err), err
 	}
 	defer s.Close()
-	go passSignals(s, signals)
+	go d.passSignals(s, signals)
 	return s.Wait(), nil
 }
 

@@ -29,6 +29,7 @@ func run() int {
 	flags.Parse(os.Args[1:])
 	status := c.Execute(context.Background())
 	if do.ran {
+		do.endAsInterrupted()
 		return do.status
 	}
 	return int(status)
