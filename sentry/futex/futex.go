@@ -157,12 +157,17 @@ func (b *bucket) wake(w *Waiter) {
 // forget keeps no address space alive.
 func (w *Waiter) forget() { w.key, w.to, w.moves = Key{}, Key{}, false }
 
+// settle waits until whoever has the lock is done.
+func (b *bucket) settle() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+}
+
 // reset makes w ready for the next wait. A token that nobody waited for goes away.
 func (w *Waiter) reset() {
 	// A waker that sent the token is not done with w before its lock is free.
 	if b := w.bucket.Load(); b != nil {
-		b.mu.Lock()
-		b.mu.Unlock() //nolint:staticcheck // for the sake of the order
+		b.settle()
 	}
 	select {
 	case <-w.c:

@@ -125,7 +125,7 @@ func (b *bucket) fixed(s *piState) {
 // cannot. EDEADLK: tid owns it already. EINVAL: threads wait on it without an
 // owner, or the word does not fit what the owner is known to be.
 func (m *Manager) LockPI(w *Waiter, key Key, mem Memory, addr hostarch.Addr, tid uint32, try bool, alive func(uint32) bool) (locked bool, err error) {
-	w.drain()
+	w.reset()
 	b := m.bucket(key)
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -15,7 +15,7 @@ func (m *Manager) PrepareRequeuePI(w *Waiter, key, to Key, tid uint32, check fun
 	if key == to {
 		return unix.EINVAL
 	}
-	w.drain()
+	w.reset()
 	return m.prepare(w, key, AnyMask, func() error {
 		if err := check(); err != nil {
 			return err
