@@ -31,7 +31,7 @@ sentry/fs/sys         → sentry/fs/synth sentry/vfs sentry/cpuid
 sentry/fs/dev         → sentry/fs/devpts sentry/fs/tty sentry/fs/tmpfs sentry/fs/extent sentry/vfs procmgr
 sentry/fs/devpts      → sentry/fs/tty sentry/fs/synth sentry/vfs procmgr
 sentry/fs/synth       → sentry/vfs
-sentry/fs/tty         → sentry/fs/tty/ldisc sentry/vfs procmgr
+sentry/fs/tty         → sentry/fs/tty/ldisc sentry/fs/hostfd sentry/vfs procmgr hostcall
 sentry/fs/tty/ldisc   →
 sentry/fs/overlay     → sentry/vfs
 sentry/fs/hostdir     → sentry/fs/extent sentry/vfs mm/memfile hostcall
