@@ -1,6 +1,9 @@
 package syscalls
 
 import (
+	"bytes"
+	"fmt"
+
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/hostarch"
 	"gvisor.dev/gvisor/pkg/waiter"
@@ -33,6 +36,19 @@ func (f *pidfd) EventRegister(e *waiter.Entry) error {
 
 // EventUnregister implements waiter.Waitable.
 func (f *pidfd) EventUnregister(e *waiter.Entry) { f.p.EndedQueue().EventUnregister(e) }
+
+// FDInfo implements proc.FDInfoer (pidfd_show_fdinfo).
+func (f *pidfd) FDInfo(b *bytes.Buffer) {
+	if f.p.Leader().State() == procmgr.Dead {
+		b.WriteString("Pid:\t-1\nNSpid:\t-1\n")
+		return
+	}
+	fmt.Fprintf(b, "Pid:\t%d\nNSpid:", f.p.ID())
+	for _, id := range f.p.IDs() {
+		fmt.Fprintf(b, "\t%d", id)
+	}
+	b.WriteByte('\n')
+}
 
 func installPIDFD(t *task.Task, p *procmgr.Process, flags uint32) (int32, error) {
 	return t.Install(vfs.NewFile(&pidfd{p}, &vfs.AnonInode{}, flags|unix.O_RDWR, "anon_inode:[pidfd]"), true)
@@ -70,13 +86,30 @@ func sysPidfdOpen(t *task.Task, a *task.Args) (uint64, error) {
 	return uint64(fd), err
 }
 
+// signalTarget returns the process that pidfd_send_signal(2) means: a pidfd's, or
+// that of a directory /proc/PID (tgid_pidfd_to_pid).
+func signalTarget(t *task.Task, fd int32) (*procmgr.Process, error) {
+	f, err := t.File(fd)
+	if err != nil {
+		return nil, err
+	}
+	defer f.DecRef()
+	if d, ok := f.Inode().(interface{ DirectoryOf() *procmgr.Process }); ok {
+		if p := d.DirectoryOf(); p != nil {
+			return p, nil
+		}
+	}
+	p, _, err := pidfdProcess(t, fd)
+	return p, err
+}
+
 // sysPidfdSendSignal is pidfd_send_signal(2).
 func sysPidfdSendSignal(t *task.Task, a *task.Args) (uint64, error) {
 	fd, sig, infoAddr := a.Int(0), a.Int(1), hostarch.Addr(a[2])
 	if a.Uint(3) != 0 {
 		return 0, unix.EINVAL
 	}
-	p, _, err := pidfdProcess(t, fd)
+	p, err := signalTarget(t, fd)
 	if err != nil {
 		return 0, err
 	}

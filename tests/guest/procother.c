@@ -345,5 +345,23 @@ static void eventfd_info(void) {
   STR("anon_inode:[eventfd]", link_text(fmt("/proc/self/fd/%d", fd)));
 }
 
+static void as_pidfd(void) {
+  pid_t pid = child(NULL);
+  int fd = SYS(syscall(SYS_pidfd_open, pid, 0));
+  char *s = slurp(fmt("/proc/self/fdinfo/%d", fd));
+  EQ(pid, number(s, "Pid"));
+  EQ(pid, number(s, "NSpid"));
+  // The directory of a process will do for a signal, that of a thread will not.
+  int dir = SYS(open(fmt("/proc/%d", pid), O_RDONLY | O_DIRECTORY));
+  int task = SYS(open(fmt("/proc/%d/task/%d", pid, pid), O_RDONLY | O_DIRECTORY));
+  EQ(0, SYS(syscall(SYS_pidfd_send_signal, dir, 0, NULL, 0)));
+  ERR(EBADF, syscall(SYS_pidfd_send_signal, task, 0, NULL, 0));
+  ERR(EBADF, syscall(SYS_pidfd_send_signal, SYS(open("/proc", O_RDONLY)), 0, NULL, 0));
+  SYS(syscall(SYS_pidfd_send_signal, dir, SIGTERM, NULL, 0));
+  DIES(SIGTERM, pid);
+  ERR(ESRCH, syscall(SYS_pidfd_send_signal, dir, 0, NULL, 0));
+  EQ(-1, number(slurp(fmt("/proc/self/fdinfo/%d", fd)), "Pid"));
+}
+
 TESTS(T(of_child), T(zombie), T(arguments), T(title), T(auxiliary), T(comm), T(mem), T(mem_of_child), T(limits), T(oom), T(io),
-      T(other_user), T(own_entries), T(namespaces), T(eventfd_info))
+      T(other_user), T(own_entries), T(namespaces), T(eventfd_info), T(as_pidfd))

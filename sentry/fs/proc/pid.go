@@ -271,6 +271,15 @@ func (d *taskDir) Lookup(name string) (vfs.Inode, error) {
 	return nil, unix.ENOENT
 }
 
+// DirectoryOf returns the process, nil if it is the directory of a thread: what
+// pidfd_send_signal(2) takes for a pidfd.
+func (d *taskDir) DirectoryOf() *procmgr.Process {
+	if d.s.th != nil {
+		return nil
+	}
+	return d.s.p
+}
+
 // Revalidate implements vfs.Revalidator.
 func (d *taskDir) Revalidate(string, vfs.Inode) bool { return d.s.check() == nil }
 
