@@ -210,9 +210,47 @@ func TestSleepersRemoveAnywhere(t *testing.T) {
 			t.Errorf("%d was there twice", i)
 		}
 	}
-	if s.pop() != &w[1] || s.pop() != &w[3] || s.pop() != nil {
+	if s.first != &w[1] || s.last != &w[3] || w[1].Next() != &w[3] || w[3].Prev() != &w[1] {
 		t.Error("wrong order")
 	}
+}
+
+// TestEntryIsReused: a thread has one entry for all its waits.
+func TestEntryIsReused(t *testing.T) {
+	var p Pool
+	f, e := newSet(t, &p)
+	defer f.DecRef()
+	ev := newEvent(t, 0)
+	defer ev.DecRef()
+	mustAdd(t, e, ev, 1, unix.EPOLLIN)
+	var all sync.WaitGroup
+	var stop atomic.Bool
+	for range 2 {
+		all.Go(func() {
+			ch := make(chan struct{}, 1)
+			var entry waiter.Entry
+			var other waiter.Queue
+			for range 2000 {
+				entry.Init(waiter.ChannelNotifier(ch), waiter.EventIn)
+				e.Turn().EventRegister(&entry)
+				select {
+				case <-ch:
+				default:
+				}
+				e.Turn().EventUnregister(&entry)
+				entry.Init(waiter.ChannelNotifier(ch), waiter.EventOut)
+				other.EventRegister(&entry)
+				other.EventUnregister(&entry)
+			}
+			stop.Store(true)
+		})
+	}
+	for !stop.Load() {
+		post(ev)
+		collected(e, 1)
+		take(ev)
+	}
+	finish(t, &all)
 }
 
 // TestSpentIsQuiet: an item whose one shot is gone wakes nobody.

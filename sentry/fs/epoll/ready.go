@@ -54,11 +54,8 @@ func (e *Epoll) push(it *item) {
 	if !it.queued {
 		e.ready.append(it)
 	}
-	w := e.sleep.pop()
+	e.sleep.wake()
 	e.readyMu.Unlock()
-	if w != nil {
-		w.NotifyEvent(waiter.EventIn)
-	}
 	e.queue.Notify(waiter.ReadableEvents)
 }
 
@@ -138,13 +135,9 @@ func (e *Epoll) Collect(max int, emit func(Event) error) (int, error) {
 // wakeNext wakes another thread for what is left on the list.
 func (e *Epoll) wakeNext() {
 	e.readyMu.Lock()
-	var w *waiter.Entry
+	defer e.readyMu.Unlock()
 	if e.ready.n > 0 {
-		w = e.sleep.pop()
-	}
-	e.readyMu.Unlock()
-	if w != nil {
-		w.NotifyEvent(waiter.EventIn)
+		e.sleep.wake()
 	}
 }
 
@@ -187,12 +180,13 @@ func (s *sleepers) push(w *waiter.Entry) {
 	s.last = w
 }
 
-func (s *sleepers) pop() *waiter.Entry {
-	w := s.first
-	if w != nil {
+// wake wakes the oldest. Under the lock: who unregisters may use its entry for
+// something else at once.
+func (s *sleepers) wake() {
+	if w := s.first; w != nil {
 		s.remove(w)
+		w.NotifyEvent(waiter.EventIn)
 	}
-	return w
 }
 
 // remove takes w out. It reports false if w is not in the list.
@@ -217,7 +211,7 @@ func (s *sleepers) remove(w *waiter.Entry) bool {
 
 // Turn is the queue of epoll_wait(2) of an Epoll: a waiter.Waitable that wakes one
 // entry at a time, and forgets it by that. Who was woken has to Collect; who
-// unregisters instead passes the wake-up on.
+// unregisters instead passes the wake-up on. Listeners take no locks.
 type Turn Epoll
 
 // Turn returns the queue.
