@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <sys/auxv.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 
@@ -335,6 +336,17 @@ static void namespaces(void) {
     char c;
     ERR(EINVAL, read(SYS(open(own, O_RDONLY)), &c, 1));
   }
+  int fd = SYS(open("/proc/self/ns/uts", O_RDONLY));
+  EQ(CLONE_NEWUTS, SYS(ioctl(fd, 0xb703)));
+  ERR(EINVAL, ioctl(fd, 0xb702));
+  ERR(EINVAL, ioctl(fd, 0xb704, &a));
+  int user = SYS(ioctl(fd, 0xb701));
+  SYS(fstat(user, &a));
+  SYS(stat("/proc/self/ns/user", &b));
+  EQ(a.st_ino, b.st_ino);
+  EQ(CLONE_NEWUSER, SYS(ioctl(user, 0xb703)));
+  EQ(FD_CLOEXEC, SYS(fcntl(user, F_GETFD)));
+  ERR(ENOTTY, ioctl(fd, 0xb7ff));
   release(pid);
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"golang.org/x/sys/unix"
+	"gvisor.dev/gvisor/pkg/hostarch"
 
 	"runsc-lite/procmgr"
 	"runsc-lite/sentry/fs/synth"
@@ -83,20 +84,31 @@ func (d *namespaceDir) list(off int64, emit func(vfs.Entry) bool) error {
 
 // namespace finds the file that stands for one of the thread's namespaces.
 func (s *subject) namespace(ns *namespace) place {
-	f := &namespaceInode{ino: ns.ino, clone: ns.clone}
+	f := &namespaceInode{kind: ns.kind, ino: ns.ino, clone: ns.clone}
 	if ns.pids != nil {
-		f.pids = ns.pids(s.thread())
-		if n := f.pids.Serial(); n != 0 {
-			f.ino = dynamicIno + n
-		}
+		f = pidNamespace(ns.pids(s.thread()))
 	}
-	return place{path: vfs.NewAnon(f, fmt.Sprintf("%s:[%d]", ns.kind, f.ino))}
+	return place{path: f.place()}
+}
+
+func pidNamespace(ns *procmgr.PIDNamespace) *namespaceInode {
+	f := &namespaceInode{kind: "pid", ino: pidIno, clone: unix.CLONE_NEWPID, pids: ns}
+	if n := ns.Serial(); n != 0 {
+		f.ino = dynamicIno + n
+	}
+	return f
 }
 
 // namespaceInode is a file of nsfs, which stands for a namespace.
 type namespaceInode struct {
+	kind       string
 	ino, clone uint64
 	pids       *procmgr.PIDNamespace // of a pid namespace
+}
+
+// place makes a place for the file, which is in no file tree.
+func (n *namespaceInode) place() vfs.Path {
+	return vfs.NewAnon(n, fmt.Sprintf("%s:[%d]", n.kind, n.ino))
 }
 
 // PIDNamespaceOf returns the pid namespace that an open file of /proc/PID/ns stands
@@ -130,13 +142,54 @@ type namespaceFile struct{ n *namespaceInode }
 // Release implements vfs.FileOps.
 func (namespaceFile) Release() {}
 
-// nsGetNSType is NS_GET_NSTYPE (ioctl_ns(2)).
-const nsGetNSType = 0xb703
+// Requests of ioctl_ns(2).
+const (
+	nsGetUserNS   = 0xb701
+	nsGetParent   = 0xb702
+	nsGetNSType   = 0xb703
+	nsGetOwnerUID = 0xb704
+)
 
-// Ioctl implements vfs.Ioctler.
-func (f namespaceFile) Ioctl(_ vfs.Memory, request uint32, _ uint64) (uint64, error) {
-	if request == nsGetNSType {
+// Ioctl implements vfs.Ioctler (ns_ioctl). All is owned by root's user namespace,
+// which has no parent.
+func (f namespaceFile) Ioctl(mem vfs.Memory, request uint32, arg uint64) (uint64, error) {
+	switch request {
+	case nsGetUserNS:
+		if f.n.clone == unix.CLONE_NEWUSER {
+			return 0, unix.EPERM
+		}
+		return install(mem, &namespaceInode{kind: "user", ino: userIno, clone: unix.CLONE_NEWUSER})
+	case nsGetParent:
+		switch f.n.clone {
+		case unix.CLONE_NEWUSER:
+			return 0, unix.EPERM
+		case unix.CLONE_NEWPID:
+			if f.n.pids.Parent() == nil {
+				return 0, unix.EPERM
+			}
+			return install(mem, pidNamespace(f.n.pids.Parent()))
+		}
+		return 0, unix.EINVAL
+	case nsGetNSType:
 		return f.n.clone, nil
+	case nsGetOwnerUID:
+		if f.n.clone != unix.CLONE_NEWUSER {
+			return 0, unix.EINVAL
+		}
+		_, err := mem.CopyOut(hostarch.Addr(arg), make([]byte, 4))
+		return 0, err
 	}
 	return 0, unix.ENOTTY
+}
+
+// install opens a namespace for the task that an ioctl's memory is of.
+func install(mem vfs.Memory, n *namespaceInode) (uint64, error) {
+	t, ok := mem.(interface {
+		Install(f *vfs.File, cloexec bool) (int32, error)
+	})
+	if !ok {
+		return 0, unix.ENOTTY
+	}
+	fd, err := t.Install(vfs.NewFileAt(n.place(), namespaceFile{n}, unix.O_RDONLY), true)
+	return uint64(fd), err
 }
