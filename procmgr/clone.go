@@ -255,6 +255,8 @@ func (t *Thread) Abort() {
 	if last {
 		p.queue.removeAll(tb, ^SigSet(0))
 		p.hand.drop()
+	} else if len(p.threads) == 1 && p.execAlone != nil {
+		notify(p.execAlone)
 	}
 	p.mu.Unlock()
 	tb.threads.Add(-1)
