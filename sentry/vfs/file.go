@@ -326,9 +326,16 @@ func (f *File) Ioctl(mem Memory, request uint32, arg uint64) (uint64, error) {
 	return 0, unix.ENOTTY
 }
 
+// pollable is a Waitable whose files are not all waited for: inherited ones may be
+// regular files.
+type pollable interface{ Pollable() bool }
+
 // Pollable reports whether f has readiness of its own: epoll refuses others
 // (EPERM).
 func (f *File) Pollable() bool {
+	if p, ok := f.ops.(pollable); ok {
+		return p.Pollable()
+	}
 	_, ok := f.ops.(Waitable)
 	return ok
 }

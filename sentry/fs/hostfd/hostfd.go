@@ -159,6 +159,27 @@ func (h *host) Readiness(mask waiter.EventMask) waiter.EventMask {
 	return waiter.EventMaskFromLinux(uint32(uint16(got)))
 }
 
+// Pollable reports whether the host knows when h is ready: epoll refuses other
+// files (EPERM).
+func (h *host) Pollable() bool {
+	if h.never() {
+		return false
+	}
+	if h.kind != unix.S_IFCHR || h.terminal {
+		return true
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.watch {
+		return true
+	}
+	if h.o.Notifier.Watch(h.fd, 0, func(uint32) {}) == unix.EPERM {
+		return false
+	}
+	h.o.Notifier.Unwatch(h.fd)
+	return true
+}
+
 // Nudge wakes those who wait for mask, whatever the host says.
 func (h *host) Nudge(mask waiter.EventMask) { h.queue.Notify(mask) }
 
