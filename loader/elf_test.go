@@ -1,11 +1,13 @@
 package loader
 
 import (
+	"bytes"
 	"debug/elf"
 	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"testing"
 
@@ -351,10 +353,88 @@ func TestPrograms(t *testing.T) {
 			if !executable(r.Space, elfs[0]) {
 				t.Error("the vDSO is not code")
 			}
+			// The program's own headers, as the file has them.
+			head := make([]byte, aux[atPhnum]*phdrSize)
+			if _, err := r.Space.CopyIn(hostarch.Addr(aux[atPhdr]), head); err != nil || !bytes.Equal(head, b[ehdrSize:][:len(head)]) {
+				t.Errorf("the program headers are not at %#x: %v", aux[atPhdr], err)
+			}
+			parsed, err := elf.NewFile(bytes.NewReader(b))
+			if err != nil {
+				t.Fatal(err)
+			}
+			interp := slices.ContainsFunc(parsed.Progs, func(p *elf.Prog) bool { return p.Type == elf.PT_INTERP })
+			if got := nameAt(r.Space, hostarch.Addr(aux[atEntry])); got != path {
+				t.Errorf("AT_ENTRY %#x is in %s", aux[atEntry], got)
+			}
+			if !interp {
+				if aux[atBase] != 0 || uint64(img.Entry) != aux[atEntry] {
+					t.Errorf("a static program with AT_BASE %#x, entry %#x", aux[atBase], img.Entry)
+				}
+				return
+			}
+			if got := nameAt(r.Space, img.Entry); got != ld {
+				t.Errorf("the entry %#x is in %s", img.Entry, got)
+			}
+			var magic [4]byte
+			if _, err := r.Space.CopyIn(hostarch.Addr(aux[atBase]), magic[:]); err != nil || string(magic[:]) != elf.ELFMAG || nameAt(r.Space, hostarch.Addr(aux[atBase])) != ld {
+				t.Errorf("AT_BASE %#x: %q, %v", aux[atBase], magic, err)
+			}
 			if err := r.Space.Mprotect(elfs[0]-pageSize, pageSize, hostarch.ReadWrite, false); err != unix.EACCES {
 				t.Errorf("the vvar page could be made writable: %v", err)
 			}
 		})
+	}
+}
+
+// nameAt returns the name of the mapping that holds an address.
+func nameAt(s *mm.Space, at hostarch.Addr) string {
+	for _, a := range s.Areas() {
+		if a.Start <= at && at < a.End {
+			return a.Name
+		}
+	}
+	return "nothing"
+}
+
+// TestPlacement checks where position-independent programs go, and their heaps.
+func TestPlacement(t *testing.T) {
+	const high = hostarch.Addr(dynBase)
+	for name, tt := range map[string]struct {
+		change       func(p *program)
+		low, aligned hostarch.Addr // the program's first page is at or above, a multiple of
+		heap         hostarch.Addr // at or above
+	}{
+		"static":          {func(p *program) {}, 1 << 40, pageSize, high},
+		"static, aligned": {func(p *program) { p.progs[0].Align = 2 << 20 }, high, 2 << 20, 0},
+		"dynamic":         {func(p *program) { p.interp("/interp"); p.progs[1].Vaddr = 0xC00 }, high, pageSize, 0},
+		"not from 0": {func(p *program) {
+			p.progs[0].Vaddr, p.header.Entry = 0x5000, 0x5000+codeAt
+		}, 1 << 40, pageSize, high},
+	} {
+		p := newProgram()
+		p.header.Type, p.progs[0].Vaddr, p.header.Entry = uint16(elf.ET_DYN), 0, codeAt
+		w := newWorld(t)
+		w.add("/interp", p.bytes())
+		tt.change(p)
+		w.add("/prog", p.bytes())
+		r := w.request("/prog", "prog")
+		img, err := w.load(r)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		start := hostarch.Addr(readStack(t, r.Space, img).aux[atEntry]) - codeAt
+		if start < tt.low || start%tt.aligned != 0 || nameAt(r.Space, start) != "/prog" {
+			t.Errorf("%s: the program is at %#x, in %s", name, start, nameAt(r.Space, start))
+		}
+		heap := r.Space.BrkRange().Start
+		if low := max(tt.heap, start+pageSize); tt.heap == 0 && (heap < low || heap > low+brkRandom) ||
+			tt.heap != 0 && (heap < tt.heap || heap > tt.heap+brkRandom) {
+			t.Errorf("%s: the program is at %#x, its heap at %#x", name, start, heap)
+		}
+		if r.Space.Brk(heap+10*pageSize) != heap+10*pageSize {
+			t.Errorf("%s: the heap at %#x does not grow", name, heap)
+		}
 	}
 }
 

@@ -90,13 +90,8 @@ type Calibrator struct {
 // NewCalibrator returns a Calibrator for c, or nil if c's time cannot be told
 // from the counter.
 func NewCalibrator(c Clock) *Calibrator {
-	if _, ok := c.(*Host); !ok || !invariantTSC() {
+	if _, ok := c.(*Host); !ok || !invariantTSC() || !byCounter(hostcall.ClockSource()) {
 		return nil
-	}
-	switch hostcall.ClockSource() {
-	case "", "tsc", "kvm-clock", "hyperv_clocksource_tsc_page", "xen":
-	default:
-		return nil // the host's kernel found the counter unstable
 	}
 	return &Calibrator{
 		mono: rateLine{id: unix.CLOCK_MONOTONIC},
@@ -105,6 +100,16 @@ func NewCalibrator(c Clock) *Calibrator {
 			{id: unix.CLOCK_REALTIME}, {id: unix.CLOCK_BOOTTIME}, {id: unix.CLOCK_TAI},
 		},
 	}
+}
+
+// byCounter reports whether a clock source of the host's kernel goes by the
+// counter. Where it could and does not, the kernel found the counter unstable.
+func byCounter(source string) bool {
+	switch source {
+	case "", "tsc", "kvm-clock", "hyperv_clocksource_tsc_page", "xen":
+		return true
+	}
+	return false
 }
 
 // Sample reads the host's clocks. It reports whether Commit may follow: it takes

@@ -105,6 +105,16 @@ func TestRateLineRefuses(t *testing.T) {
 	}
 }
 
+func TestByCounter(t *testing.T) {
+	for source, want := range map[string]bool{
+		"tsc": true, "kvm-clock": true, "": true, "hpet": false, "acpi_pm": false, "hyperv_clocksource_msr": false, "jiffies": false,
+	} {
+		if got := byCounter(source); got != want {
+			t.Errorf("%q: %v", source, got)
+		}
+	}
+}
+
 // TestCalibrator calibrates by the host's clocks.
 func TestCalibrator(t *testing.T) {
 	if NewCalibrator(NewFake(0)) != nil {
