@@ -55,6 +55,10 @@ func (x *transfer) move(t *task.Task) (uint64, error) {
 	if err := f.Admit(t, x.write); err != nil {
 		return 0, task.Interrupted(err, task.RestartSys)
 	}
+	if d, ok := f.Ops().(vfs.Discarder); ok && x.write {
+		n, err := d.Discard(x.length())
+		return uint64(n), err
+	}
 	mask := waiter.EventMask(waiter.ReadableEvents)
 	if x.write {
 		mask = waiter.WritableEvents
@@ -90,6 +94,13 @@ func (x *transfer) move(t *task.Task) (uint64, error) {
 			return total, nil
 		}
 	}
+}
+
+func (x *transfer) length() (n int64) {
+	for _, v := range x.vec {
+		n += int64(v.Len)
+	}
+	return n
 }
 
 // stream reports whether f is read as data come, not from a position.

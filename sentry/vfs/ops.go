@@ -66,6 +66,12 @@ type Writer interface {
 	Write(src [][]byte) (int64, error)
 }
 
+// Discarder is a file that does not look at what is written to it (/dev/null): n
+// bytes, wherever they are.
+type Discarder interface {
+	Discard(n int64) (int64, error)
+}
+
 // Seeker is an open file with an lseek of its own (directories, proc). Files
 // with ReaderAt or WriterAt seek without it.
 type Seeker interface {

@@ -20,22 +20,28 @@ func length(bufs [][]byte) (n int64) {
 	return n
 }
 
-// null is /dev/null.
-type null struct{}
+// device is what all of them have.
+type device struct{}
 
 // Release implements vfs.FileOps.
-func (null) Release() {}
+func (device) Release() {}
 
-// ReadAt implements vfs.ReaderAt.
-func (null) ReadAt([][]byte, int64) (int64, error) { return 0, nil }
-
-// WriteAt implements vfs.WriterAt.
-func (null) WriteAt(src [][]byte, off int64, _ bool) (int64, int64, error) {
+// WriteAt implements vfs.WriterAt: what is written goes nowhere.
+func (device) WriteAt(src [][]byte, off int64, _ bool) (int64, int64, error) {
 	return length(src), off, nil
 }
 
 // Lseek implements vfs.Seeker.
-func (null) Lseek(int64, int64, int32) (int64, error) { return 0, nil }
+func (device) Lseek(int64, int64, int32) (int64, error) { return 0, nil }
+
+// null is /dev/null.
+type null struct{ device }
+
+// ReadAt implements vfs.ReaderAt.
+func (null) ReadAt([][]byte, int64) (int64, error) { return 0, nil }
+
+// Discard implements vfs.Discarder.
+func (null) Discard(n int64) (int64, error) { return n, nil }
 
 // zero is /dev/zero.
 type zero struct{ null }
@@ -52,7 +58,7 @@ func (zero) ReadAt(dst [][]byte, _ int64) (int64, error) {
 func (zero) MapsZeroes() {}
 
 // full is /dev/full.
-type full struct{ null }
+type full struct{ device }
 
 // ReadAt implements vfs.ReaderAt.
 func (full) ReadAt(dst [][]byte, off int64) (int64, error) { return zero{}.ReadAt(dst, off) }
@@ -62,10 +68,13 @@ func (full) WriteAt(src [][]byte, off int64, _ bool) (int64, int64, error) {
 	return 0, off, unix.ENOSPC
 }
 
+// Discard implements vfs.Discarder.
+func (full) Discard(int64) (int64, error) { return 0, unix.ENOSPC }
+
 // random is /dev/random and /dev/urandom, which have been the same since the pool
 // is ready (drivers/char/random.c). What is written to it is thrown away: the host's
 // pool needs nothing from a guest.
-type random struct{ null }
+type random struct{ device }
 
 // ReadAt implements vfs.ReaderAt.
 func (random) ReadAt(dst [][]byte, _ int64) (int64, error) {
