@@ -4,7 +4,6 @@ import (
 	"os"
 	"path"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 )
@@ -19,41 +18,7 @@ func TestBuildFilesThere(t *testing.T) {
 	}
 }
 
-var (
-	repoLabel = regexp.MustCompile(`"@([a-z0-9_]+)//`)
-	useRepo   = regexp.MustCompile(`(?s)use_repo\(\s*go_deps,(.*?)\)`)
-	quoted    = regexp.MustCompile(`"([^"]+)"`)
-)
-
-// TestModuleRepos: MODULE.bazel, which Debian's Bazel does not read, names the
-// modules that BUILD files refer to, and no others.
-func TestModuleRepos(t *testing.T) {
-	text, err := os.ReadFile("MODULE.bazel")
-	if err != nil {
-		t.Fatal(err)
-	}
-	m := useRepo.FindSubmatch(text)
-	if m == nil {
-		t.Fatal("MODULE.bazel: no use_repo(go_deps, …)")
-	}
-	var declared []string
-	for _, q := range quoted.FindAllSubmatch(m[1], -1) {
-		declared = append(declared, string(q[1]))
-	}
-	var used []string
-	each(t, "BUILD.bazel", func(_ string, text []byte) {
-		for _, l := range repoLabel.FindAllSubmatch(text, -1) {
-			if repo := string(l[1]); repo != "io_bazel_rules_go" {
-				used = append(used, repo)
-			}
-		}
-	})
-	slices.Sort(used)
-	if used = slices.Compact(used); !slices.Equal(declared, used) {
-		t.Errorf("MODULE.bazel: use_repo has\n\t%s\nBUILD files refer to\n\t%s",
-			strings.Join(declared, " "), strings.Join(used, " "))
-	}
-}
+var quoted = regexp.MustCompile(`"([^"]+)"`)
 
 // TestGuestRules: `go test` finds the guest programs by their names; Bazel
 // builds the same ones, with the same flags, and gives them to the same tests.

@@ -1,5 +1,5 @@
-// Command gazelle writes the BUILD.bazel files of the module, or shows how they
-// differ from what it would write:
+// Command gazelle writes the BUILD.bazel files of the module, and the list of
+// modules in MODULE.bazel, or shows how they differ from what it would write:
 //
 //	go run ./tools/gazelle [-diff]
 //
@@ -10,6 +10,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -42,6 +43,7 @@ func run(diff bool) error {
 	if err := sameVersion(); err != nil {
 		return err
 	}
+	outdated := useRepos(diff)
 	config, err := repoConfig()
 	if err != nil {
 		return err
@@ -56,9 +58,10 @@ func run(diff bool) error {
 		mode, "-repo_config="+config, "-external=static", "-build_file_name=BUILD.bazel")
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("BUILD files are missing or out of date; `make gazelle` writes them: %w", err)
+		err = fmt.Errorf("BUILD files are missing or out of date; `make gazelle` writes them: %w", err)
+		return errors.Join(outdated, err)
 	}
-	return nil
+	return outdated
 }
 
 var (
@@ -90,22 +93,75 @@ func sameVersion() error {
 	return nil
 }
 
-// repoConfig writes a file that tells gazelle the repository of each module.
-func repoConfig() (string, error) {
+// required is a module that go.mod names.
+type required struct {
+	Path     string
+	Indirect bool
+}
+
+func modules() ([]required, error) {
 	out, err := exec.Command("go", "mod", "edit", "-json").Output()
 	if err != nil {
-		return "", fmt.Errorf("go mod edit -json: %w", err)
+		return nil, fmt.Errorf("go mod edit -json: %w", err)
 	}
-	var mod struct{ Require []struct{ Path string } }
+	var mod struct{ Require []required }
 	if err := json.Unmarshal(out, &mod); err != nil {
-		return "", fmt.Errorf("go mod edit -json: %w", err)
+		return nil, fmt.Errorf("go mod edit -json: %w", err)
+	}
+	return mod.Require, nil
+}
+
+const moduleFile = "MODULE.bazel"
+
+var useRepo = regexp.MustCompile(`(?s)use_repo\(\s*go_deps,.*?\)`)
+
+// useRepos brings MODULE.bazel, which lists the modules that BUILD files refer
+// to, in line with go.mod.
+func useRepos(diff bool) error {
+	mods, err := modules()
+	if err != nil {
+		return err
+	}
+	list := "use_repo(\n    go_deps,\n"
+	var names []string
+	for _, m := range mods {
+		if !m.Indirect {
+			names = append(names, repoName(m.Path))
+		}
+	}
+	slices.Sort(names)
+	for _, n := range names {
+		list += fmt.Sprintf("    %q,\n", n)
+	}
+	list += ")"
+	text, err := os.ReadFile(moduleFile)
+	if err != nil {
+		return err
+	}
+	old := useRepo.FindString(string(text))
+	switch {
+	case old == "":
+		return fmt.Errorf("%s: no use_repo(go_deps, …)", moduleFile)
+	case old == list:
+		return nil
+	case diff:
+		return fmt.Errorf("%s is out of date; `make gazelle` writes it; it should say\n%s", moduleFile, list)
+	}
+	return os.WriteFile(moduleFile, []byte(strings.Replace(string(text), old, list, 1)), 0o644)
+}
+
+// repoConfig writes a file that tells gazelle the repository of each module.
+func repoConfig() (string, error) {
+	mods, err := modules()
+	if err != nil {
+		return "", err
 	}
 	f, err := os.CreateTemp("", "repo_config")
 	if err != nil {
 		return "", err
 	}
 	defer f.Close()
-	for _, r := range mod.Require {
+	for _, r := range mods {
 		fmt.Fprintf(f, "go_repository(\n    name = %q,\n    importpath = %q,\n)\n\n", repoName(r.Path), r.Path)
 	}
 	return f.Name(), nil
