@@ -380,5 +380,16 @@ func (t *threads) list(off int64, emit func(vfs.Entry) bool) error {
 	return nil
 }
 
-// newNet is the process's network, which is everybody's.
-func newNet(s *subject, _ synth.Attr) vfs.Inode { return s.fs.netDir }
+// network is /proc/PID/net: everybody's, in a directory of its own.
+type network struct {
+	synth.Node
+	dir *synth.Dir
+}
+
+func newNet(s *subject, a synth.Attr) vfs.Inode { return &network{s.fs.Node(a), s.fs.netDir} }
+
+// Lookup implements vfs.Dir.
+func (n *network) Lookup(name string) (vfs.Inode, error) { return n.dir.Lookup(name) }
+
+// Open implements vfs.Inode.
+func (n *network) Open(flags uint32) (vfs.FileOps, error) { return n.dir.Open(flags) }

@@ -108,9 +108,10 @@ type Config struct {
 	MinAddress hostarch.Addr
 	// PipeMaxSize is fs.pipe-max-size, in bytes.
 	PipeMaxSize int
-	// Sysctl are directories to show in /proc/sys besides proc's own; Net are the
-	// files of /proc/PID/net, if there is a network.
-	Sysctl, Net []synth.Entry
+	// Sysctl are files in /proc/sys besides proc's own, and Files such in the root,
+	// by their paths: "net/core/somaxconn". Net are the files of /proc/PID/net, if
+	// there is a network.
+	Sysctl, Files, Net []synth.Leaf
 }
 
 // FS is a proc file system: a vfs.FileSystem.
@@ -165,10 +166,10 @@ func New(c Config) *FS {
 		fs.Text("vmstat", fs.vmstat),
 	}
 	if c.Net != nil {
-		fs.netDir = fs.Dir(0o555, c.Net...)
+		fs.netDir = fs.Tree(0o555, c.Net)
 		names = append(names, fs.To("net", "self/net"))
 	}
-	static := fs.Dir(0o555, names...)
+	static := fs.Dir(0o555, append(names, fs.Tree(0o555, c.Files).Entries()...)...)
 	fs.SetRoot(&root{Node: fs.Node(synth.Attr{Mode: unix.S_IFDIR | 0o555, Ino: 1}), fs: fs, static: static})
 	return fs
 }

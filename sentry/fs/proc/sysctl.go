@@ -26,54 +26,50 @@ func newUUID() string {
 // sysctl is /proc/sys. Only names can be changed; writing to the rest is EINVAL.
 func (fs *FS) sysctl() synth.Entry {
 	c := &fs.cfg
-	number := func(name string, v any) synth.Entry { return fs.Const(name, fmt.Sprintf("%d\n", v)) }
-	line := func(name, s string) synth.Entry { return fs.Const(name, s+"\n") }
-	entries := []synth.Entry{
-		fs.Sub("fs",
-			number("file-max", fdtable.MaxFDs*int64(c.PIDs.MaxID())),
-			fs.Text("file-nr", fs.fileNr),
-			number("nr_open", fdtable.MaxFDs),
-			number("overflowgid", 65534),
-			number("overflowuid", 65534),
-			number("pipe-max-size", c.PipeMaxSize),
-		),
-		fs.Sub("kernel",
-			number("cap_last_cap", unix.CAP_LAST_CAP),
-			line("core_pattern", "core"),
-			number("core_uses_pid", 0),
-			fs.uts("domainname", func() string { _, d := c.UTS.Names(); return d }, c.UTS.SetDomain),
-			fs.uts("hostname", func() string { h, _ := c.UTS.Names(); return h }, c.UTS.SetHost),
-			number("ngroups_max", 65536),
-			line("osrelease", c.Release),
-			line("ostype", c.Sysname),
-			number("overflowgid", 65534),
-			number("overflowuid", 65534),
-			number("pid_max", c.PIDs.MaxID()+1),
-			fs.Sub("random",
-				line("boot_id", fs.bootID),
-				number("entropy_avail", 256),
-				number("poolsize", 256),
-				fs.Text("uuid", func(b *bytes.Buffer) error {
-					b.WriteString(newUUID() + "\n")
-					return nil
-				}),
-			),
-			number("randomize_va_space", 2),
-			number("tainted", 0),
-			number("threads-max", c.PIDs.MaxID()),
-			line("version", c.Version),
-		),
-		fs.Sub("vm",
-			number("max_map_count", mm.MaxAreas),
-			number("mmap_min_addr", uint64(c.MinAddress)),
-			// A single mapping that is larger than all memory is refused (mm.Config).
-			number("overcommit_memory", 0),
-			number("overcommit_ratio", 50),
-			number("swappiness", 60),
-		),
+	number := func(path string, v any) synth.Leaf { return leaf(path, synth.Const(fmt.Sprintf("%d\n", v))) }
+	line := func(path, s string) synth.Leaf { return leaf(path, synth.Const(s+"\n")) }
+	maxFiles := fdtable.MaxFDs * int64(c.PIDs.MaxID())
+	leaves := []synth.Leaf{
+		number("fs/file-max", maxFiles),
+		leaf("fs/file-nr", fs.fileNr),
+		number("fs/nr_open", fdtable.MaxFDs),
+		number("fs/overflowgid", 65534),
+		number("fs/overflowuid", 65534),
+		number("fs/pipe-max-size", c.PipeMaxSize),
+		number("kernel/cap_last_cap", unix.CAP_LAST_CAP),
+		line("kernel/core_pattern", "core"),
+		number("kernel/core_uses_pid", 0),
+		fs.name("kernel/domainname", func() string { _, d := c.UTS.Names(); return d }, c.UTS.SetDomain),
+		fs.name("kernel/hostname", func() string { h, _ := c.UTS.Names(); return h }, c.UTS.SetHost),
+		number("kernel/ngroups_max", 65536),
+		line("kernel/osrelease", c.Release),
+		line("kernel/ostype", c.Sysname),
+		number("kernel/overflowgid", 65534),
+		number("kernel/overflowuid", 65534),
+		number("kernel/pid_max", c.PIDs.MaxID()+1),
+		line("kernel/random/boot_id", fs.bootID),
+		number("kernel/random/entropy_avail", 256),
+		number("kernel/random/poolsize", 256),
+		leaf("kernel/random/uuid", func(b *bytes.Buffer) error {
+			b.WriteString(newUUID() + "\n")
+			return nil
+		}),
+		number("kernel/randomize_va_space", 2),
+		number("kernel/tainted", 0),
+		number("kernel/threads-max", c.PIDs.MaxID()),
+		line("kernel/version", c.Version),
+		number("vm/max_map_count", mm.MaxAreas),
+		number("vm/mmap_min_addr", uint64(c.MinAddress)),
+		// A single mapping that is larger than all memory is refused (mm.Config).
+		number("vm/overcommit_memory", 0),
+		number("vm/overcommit_ratio", 50),
+		number("vm/swappiness", 60),
 	}
-	return fs.Sub("sys", append(entries, c.Sysctl...)...)
+	return synth.Entry{Name: "sys", Inode: fs.Tree(0o555, append(leaves, c.Sysctl...))}
 }
+
+// leaf is a file that anybody may read.
+func leaf(path string, text synth.Text) synth.Leaf { return synth.Leaf{Path: path, Open: text.Open} }
 
 // fileNr is /proc/sys/fs/file-nr: descriptors in all tables, none free, the most.
 func (fs *FS) fileNr(b *bytes.Buffer) error {
@@ -90,14 +86,14 @@ func (fs *FS) fileNr(b *bytes.Buffer) error {
 	return nil
 }
 
-// uts is a name that root may change (proc_do_uts_string): what is longer than 64
+// name is a name that root may change (proc_do_uts_string): what is longer than 64
 // bytes is cut.
-func (fs *FS) uts(name string, get func() string, set func(string)) synth.Entry {
+func (fs *FS) name(path string, get func() string, set func(string)) synth.Leaf {
 	read := synth.Text(func(b *bytes.Buffer) error {
 		b.WriteString(get() + "\n")
 		return nil
 	})
-	return synth.Entry{Name: name, Inode: fs.File(synth.Attr{Mode: 0o644}, synth.Writable(read.Open, maxWrite, func(c *vfs.Caller) synth.WriteFunc {
+	return synth.Leaf{Path: path, Mode: 0o644, Open: synth.Writable(read.Open, maxWrite, func(c *vfs.Caller) synth.WriteFunc {
 		allowed := c == nil || c.Creds.UID == 0
 		return func(p []byte) error {
 			if !allowed {
@@ -109,5 +105,5 @@ func (fs *FS) uts(name string, get func() string, set func(string)) synth.Entry 
 			set(string(p[:min(len(p), 64)]))
 			return nil
 		}
-	}))}
+	})}
 }

@@ -16,6 +16,7 @@ import (
 	"runsc-lite/sentry/fdtable"
 	"runsc-lite/sentry/fs/fstest"
 	"runsc-lite/sentry/fs/proc"
+	"runsc-lite/sentry/fs/synth"
 	"runsc-lite/sentry/fs/tmpfs"
 	"runsc-lite/sentry/vfs"
 )
@@ -88,8 +89,14 @@ func (w *world) newProc(pids *procmgr.PIDNamespace) *proc.FS {
 		CPUs:   processors, Sysname: "Linux", Release: "6.0.0", Version: "#1",
 		CommandLine: "quiet", FileSystems: []string{"proc", "tmpfs"}, CharDevices: map[int][]string{5: {"/dev/tty"}, 1: {"mem"}},
 		MinAddress: 65536, PipeMaxSize: 1 << 20,
+		Sysctl: []synth.Leaf{file("net/core/somaxconn"), file("fs/inotify/max_user_watches")},
+		Net:    []synth.Leaf{file("dev"), file("tcp")},
+		Files:  []synth.Leaf{file("tty/drivers"), file("locks")},
 	})
 }
+
+// file is a file that has its path.
+func file(path string) synth.Leaf { return synth.Leaf{Path: path, Open: synth.Const(path + "\n").Open} }
 
 func (w *world) must(errs ...error) {
 	w.Helper()

@@ -52,14 +52,14 @@ func (d *Dir) Lookup(name string) (vfs.Inode, error) {
 	return nil, unix.ENOENT
 }
 
-// Len returns how many names there are.
-func (d *Dir) Len() int { return len(d.entries) }
+// Entries returns the names.
+func (d *Dir) Entries() []Entry { return d.entries }
 
 // Open implements vfs.Inode.
 func (d *Dir) Open(uint32) (vfs.FileOps, error) { return OpenDir(d.List), nil }
 
 // List lists the names from position off on, as vfs.DirReader has it; the
-// positions are 1 to Len.
+// positions are 1, 2 and so on.
 func (d *Dir) List(off int64, emit func(vfs.Entry) bool) error {
 	for i := max(off, 0); i < int64(len(d.entries)); i++ {
 		e := d.entries[i]

@@ -36,6 +36,8 @@ type Options struct {
 	Magic int64
 	// Dev is its device number (unix.Mkdev(0, n), different for each).
 	Dev uint64
+	// FileSize is the size that the files of a Tree claim to have, in bytes.
+	FileSize int64
 	// Now is the clock; nil for the host's.
 	Now func() unix.Timespec
 }

@@ -313,6 +313,30 @@ func TestDir(t *testing.T) {
 	}
 }
 
+func TestTree(t *testing.T) {
+	leaf := func(path string) synth.Leaf { return synth.Leaf{Path: path, Open: synth.Const(path).Open} }
+	c := tree(t, func(fs *synth.FS) *synth.Dir {
+		return fs.Tree(0o755, []synth.Leaf{
+			leaf("b/x"), leaf("a"), leaf("b/c/d"), {Path: "b/l", Target: "../a"}, {Path: "w", Mode: 0o640, Open: synth.Const("").Open}, leaf("b/y"),
+		})
+	})
+	for path, want := range map[string]string{"/": "[b/4 a/8 w/8]", "/b": "[x/8 c/4 l/10 y/8]", "/b/c": "[d/8]"} {
+		if got := fmt.Sprint(names(t, c, path, 9)[2:]); got != want {
+			t.Errorf("%s has %s, want %s", path, got, want)
+		}
+	}
+	for path, want := range map[string]string{"/a": "a", "/b/x": "b/x", "/b/c/d": "b/c/d", "/b/l": "a"} {
+		if got := read(t, open(t, c, path, unix.O_RDONLY), 9); got != want {
+			t.Errorf("%s reads %q, want %q", path, got, want)
+		}
+	}
+	for path, want := range map[string]uint32{"/a": 0o100444, "/w": 0o100640, "/b": 0o40755} {
+		if st, err := c.Stat(nil, path, 0); err != nil || st.Mode != want {
+			t.Errorf("%s has mode %o, %v, want %o", path, st.Mode, err, want)
+		}
+	}
+}
+
 func TestMagic(t *testing.T) {
 	c := tree(t, func(fs *synth.FS) *synth.Dir {
 		sub := fs.Sub("sub", fs.Const("x", "1"))

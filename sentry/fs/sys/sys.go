@@ -24,9 +24,9 @@ type Config struct {
 	CPUs int
 	// Memory tells how much memory there is and how much is free, in bytes.
 	Memory func() (total, free uint64)
-	// Class and Kernel are directories to show in /sys/class and /sys/kernel besides
-	// those that are here.
-	Class, Kernel []synth.Entry
+	// Class and Kernel are files to show below /sys/class and /sys/kernel besides those
+	// that are here, by their paths there: "net/lo/mtu".
+	Class, Kernel []synth.Leaf
 	// Now is the clock of timestamps; nil for the host's.
 	Now func() unix.Timespec
 }
@@ -45,11 +45,11 @@ type builder struct {
 
 // New makes a sysfs file system.
 func New(c Config) *synth.FS {
-	fs := &builder{synth.New(synth.Options{Type: "sysfs", Magic: magic, Dev: c.Dev, Now: c.Now}), c}
+	fs := &builder{synth.New(synth.Options{Type: "sysfs", Magic: magic, Dev: c.Dev, FileSize: fileSize, Now: c.Now}), c}
 	fs.SetRoot(fs.Dir(0o555,
 		fs.dir("block"),
 		fs.dir("bus"),
-		fs.dir("class", c.Class...),
+		fs.dir("class", fs.Tree(0o755, c.Class).Entries()...),
 		fs.dir("dev", fs.dir("block"), fs.dir("char")),
 		fs.dir("devices",
 			synth.Entry{Name: "system", Inode: fs.Lazy(fs.system)},
@@ -62,7 +62,7 @@ func New(c Config) *synth.FS {
 			fs.line("cpu_byteorder", "little"),
 			fs.line("fscaps", "1"),
 			fs.dir("mm", fs.hugePages()),
-		}, c.Kernel...)...),
+		}, fs.Tree(0o755, c.Kernel).Entries()...)...),
 		fs.dir("module"),
 		fs.dir("power"),
 	))
