@@ -159,6 +159,7 @@ type slave struct {
 	hangup   int // Pair.hangups when it was opened
 	readable bool
 	nonblock atomic.Bool
+	waiting  bool // somebody waits for input; s.mu
 }
 
 // SetFlags implements vfs.FlagSetter.
@@ -199,7 +200,8 @@ func (s *slave) Admit(task any, write bool) error {
 	return nil
 }
 
-// Read implements vfs.Reader.
+// Read implements vfs.Reader. When the terminal has hung up, it is at its end; who was
+// waiting gets EIO.
 func (s *slave) Read(dst [][]byte) (int64, error) { return s.read(dst, s.nonblock.Load()) }
 
 // ReadRest implements vfs.Collector.
@@ -207,11 +209,17 @@ func (s *slave) ReadRest(dst [][]byte) (int64, error) { return s.read(dst, true)
 
 func (s *slave) read(dst [][]byte, rest bool) (int64, error) {
 	s.mu.Lock()
+	waited := s.waiting
+	s.waiting = false
 	if s.hungUp() {
 		s.mu.Unlock()
+		if waited {
+			return 0, unix.EIO
+		}
 		return 0, nil
 	}
 	n, ok := s.line.Read(dst, rest)
+	s.waiting = !ok && !rest
 	s.unlock()
 	if !ok {
 		return 0, unix.EAGAIN
