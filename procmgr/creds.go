@@ -111,6 +111,9 @@ func (c *Credentials) Setreuid(r, e uint32) (*Credentials, error) {
 
 // Setresuid is setresuid(2): EPERM.
 func (c *Credentials) Setresuid(r, e, s uint32) (*Credentials, error) {
+	if (r == NoID || r == c.RUID) && (e == NoID || e == c.EUID && e == c.FSUID) && (s == NoID || s == c.SUID) {
+		return c, nil // the file system id stays what it is, too
+	}
 	n := c.copy()
 	for _, x := range []struct {
 		v uint32
@@ -191,6 +194,9 @@ func (c *Credentials) Setregid(r, e uint32) (*Credentials, error) {
 
 // Setresgid is setresgid(2): EPERM.
 func (c *Credentials) Setresgid(r, e, s uint32) (*Credentials, error) {
+	if (r == NoID || r == c.RGID) && (e == NoID || e == c.EGID && e == c.FSGID) && (s == NoID || s == c.SGID) {
+		return c, nil
+	}
 	n := c.copy()
 	for _, x := range []struct {
 		v uint32

@@ -64,8 +64,8 @@ func (t *Thread) BeginExec() error {
 		old.setState(Dead)
 		p.id.thread.Store(t)
 		t.id.Store(p.id)
-		own.detach()
-		// attach counted p.id for the old leader, and still does for t.
+		own.detach() // p.id stays attached, to t now
+		tb.chargeThread(old.user, -1)
 		t.startTime.Store(old.startTime.Load())
 		p.leader = t
 	}

@@ -155,6 +155,7 @@ func TestExecAfterTooManyThreads(t *testing.T) {
 	_, err := tb.Fork(p, CloneOptions{})
 	wantErr(t, "fork", err, unix.EAGAIN)
 	exits(t, first, 0)
+	reap(t, init, first.ID())
 	wantErr(t, "one", p.MayExec(), nil)
 	// Once it is over, it is forgotten.
 	first = fork(t, init)

@@ -118,7 +118,6 @@ func (t *Thread) FinishExit() (status uint32, last bool) {
 	p.mu.Unlock()
 
 	tb.threads.Add(-1)
-	tb.chargeThread(t.user, -1)
 	if last {
 		tb.endProcess(t)
 	} else {
@@ -126,7 +125,7 @@ func (t *Thread) FinishExit() (status uint32, last bool) {
 	}
 	if !leader {
 		t.setState(Dead)
-		t.id.Load().detach()
+		t.release()
 	}
 	return status, last
 }
@@ -287,6 +286,13 @@ func (tb *Table) tellEnd(p *Process) (ignored bool) {
 	return ignored
 }
 
+// release gives back the id of a thread that has ended, and its place among those of
+// the user: a zombie has both.
+func (t *Thread) release() {
+	t.p.table.chargeThread(t.user, -1)
+	t.id.Load().detach()
+}
+
 // exitCode turns a wait status into si_code and si_status.
 func exitCode(status uint32) (code, value int32) {
 	if sig := status & 0x7f; sig != 0 {
@@ -304,7 +310,7 @@ func (tb *Table) reap(p *Process) {
 	tb.disown(p)
 	p.parent, p.parentThread = nil, nil
 	tb.leaveGroup(p)
-	p.id.detach()
+	p.leader.release()
 	tb.processes.Add(-1)
 	p.hand.drop()
 }
