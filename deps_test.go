@@ -17,7 +17,7 @@ const arrows = `
 runsc-lite            → sentry sentry/syscalls sentry/trace sentry/task procmgr platform/ptrace platform/systrap platform hostcall
 
 sentry                → sentry/syscalls sentry/trace sentry/task
-                        sentry/fs/tty sentry/fs/overlay sentry/fs/hostdir sentry/fs/proc sentry/fs/sys sentry/fs/dev sentry/fs/tmpfs sentry/fs/hostfd sentry/fs/pipe
+                        sentry/fs/tty sentry/fs/overlay sentry/fs/hostdir sentry/fs/proc sentry/fs/sys sentry/fs/synth sentry/fs/dev sentry/fs/tmpfs sentry/fs/hostfd sentry/fs/pipe
                         sentry/fdtable sentry/vfs sentry/futex loader sentry/clock procmgr mm mm/memfile platform hostcall
 sentry/syscalls       → sentry/task
                         sentry/fs/pipe sentry/fs/eventfd sentry/fs/epoll sentry/fs/timerfd sentry/fs/signalfd sentry/fs/tmpfs
