@@ -11,6 +11,7 @@ import (
 	"runsc-lite/sentry/clock"
 	"runsc-lite/sentry/fs/pipe"
 	"runsc-lite/sentry/fs/proc"
+	"runsc-lite/sentry/fs/synth"
 	"runsc-lite/sentry/fs/sys"
 	"runsc-lite/sentry/syscalls"
 	"runsc-lite/sentry/task"
@@ -69,12 +70,20 @@ func (s *Sandbox) newProc(ns *vfs.Namespace, procs *procmgr.Table, clk clock.Clo
 		Release:     syscalls.Release,
 		Version:     syscalls.Version,
 		CommandLine: "runsc-lite",
-		FileSystems: []string{"sysfs", "tmpfs", "proc", "overlay"},
-		CharDevices: map[int][]string{1: {"mem"}},
+		FileSystems: []string{"sysfs", "tmpfs", "proc", "devpts", "overlay"},
+		CharDevices: map[int][]string{1: {"mem"}, 5: {"/dev/tty", "/dev/ptmx"}, 128: {"ptm"}, 136: {"pts"}},
+		Files:       []synth.Leaf{{Path: "tty/drivers", Open: synth.Const(terminalDrivers).Open}},
 		MinAddress:  s.platform.MinAddress(),
 		PipeMaxSize: pipe.MaxSize,
 	})
 }
+
+// terminalDrivers is /proc/tty/drivers: the terminals of sentry/fs/dev and devpts.
+const terminalDrivers = `/dev/tty             /dev/tty        5       0 system:/dev/tty
+/dev/ptmx            /dev/ptmx       5       2 system
+pty_slave            /dev/pts      136 0-1048575 pty:slave
+pty_master           /dev/ptm      128 0-1048575 pty:master
+`
 
 // memoryTotal tells of the kernel's memory.
 func (s *Sandbox) memoryTotal() (total, free uint64) { return s.kernel.MemoryTotal() }
