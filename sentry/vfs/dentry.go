@@ -73,6 +73,9 @@ func newSuperblock(fs FileSystem, limit int) (*superblock, error) {
 	if limit <= 0 {
 		limit = defaultCacheSize
 	}
+	if c, ok := fs.(NameCacher); ok {
+		limit = min(limit, c.CachedNames())
+	}
 	sb := &superblock{fs: fs, limit: limit}
 	root, err := sb.newDentry(nil, "/", fs.Root())
 	if err != nil {

@@ -134,6 +134,13 @@ type Revalidator interface {
 	Revalidate(name string, child Inode) bool
 }
 
+// NameCacher is a FileSystem of which fewer names are worth keeping than of others:
+// what they stand for goes away by itself, and is held by them until then (proc).
+type NameCacher interface {
+	// CachedNames is how many are kept at most.
+	CachedNames() int
+}
+
 // FileSystem is a mounted file system instance.
 type FileSystem interface {
 	// Type is its name in /proc/mounts.

@@ -174,6 +174,10 @@ func New(c Config) *FS {
 	return fs
 }
 
+// CachedNames implements vfs.NameCacher: names of processes that are gone hold on to
+// what is left of those.
+func (fs *FS) CachedNames() int { return 2048 }
+
 // root is the root directory.
 type root struct {
 	synth.Node
