@@ -256,7 +256,7 @@ func (t *Thread) Abort() {
 		p.queue.removeAll(tb, ^SigSet(0))
 		p.hand.drop()
 	} else if len(p.threads) == 1 && p.execAlone != nil {
-		notify(p.execAlone)
+		p.execer.tellOn(p.execAlone)
 	}
 	p.mu.Unlock()
 	tb.threads.Add(-1)
