@@ -22,11 +22,18 @@ func mountFile(line func(b *bytes.Buffer, m *vfs.MountInfo)) maker {
 		if !root.Ok() {
 			return nil, unix.EINVAL
 		}
-		return synth.Text(func(b *bytes.Buffer) error {
+		// The position is the number of a mount.
+		return synth.Records(func(pos uint64, b *bytes.Buffer) (uint64, error) {
 			for _, m := range at.Namespace().Mounts(root) {
+				if uint64(m.ID) < pos {
+					continue
+				}
+				if b.Len() >= synth.PieceSize {
+					return uint64(m.ID), nil
+				}
 				line(b, &m)
 			}
-			return nil
+			return synth.End, nil
 		}).Open(c, 0)
 	})
 }

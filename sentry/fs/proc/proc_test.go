@@ -454,6 +454,24 @@ a\040root /a\011b tmpfs rw 0 0
 `; got != want {
 		t.Errorf("mountinfo is\n%swant\n%s", got, want)
 	}
+	// With many mounts it comes in pieces.
+	for i := range 200 {
+		w.must(c.Mkdir(nil, fmt.Sprintf("/tmp/%d", i), 0o755))
+		at, err := c.Walk(nil, fmt.Sprintf("/tmp/%d", i), 0)
+		w.must(err)
+		_, err = w.ns.Bind(at, src, false)
+		w.must(err)
+	}
+	for _, name := range []string{"mounts", "mountinfo", "mountstats"} {
+		f := w.must2(a.openFile("/proc/self/"+name, unix.O_RDONLY))
+		whole, err := readAll(f, 1<<20)
+		if err != nil || strings.Count(whole, "\n") != 203 || !strings.Contains(whole, " /tmp/199 ") {
+			t.Errorf("%s has %d lines, %v", name, strings.Count(whole, "\n"), err)
+		}
+		if pieces, err := readAll(f, 100); err != nil || pieces != whole {
+			t.Errorf("%s in pieces differs, %v", name, err)
+		}
+	}
 	// Another root sees less.
 	w.must(a.caller().Chroot("/a\tb"))
 	b := w.start("b", []string{"b"}, nil)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"math"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -44,19 +45,55 @@ func (r Records) Open(*vfs.Caller, uint32) (vfs.FileOps, error) { return &conten
 type contents struct {
 	make Records
 
-	mu   sync.Mutex
-	buf  bytes.Buffer // what is made and not read
-	at   int64        // where buf begins in the file
-	next uint64       // the record after it
+	held *atomic.Int64 // bytes in the buffers of all files; nil: they are not counted
+
+	mu    sync.Mutex
+	buf   bytes.Buffer // what is made and not read
+	at    int64        // where buf begins in the file
+	next  uint64       // the record after it
+	taken int64        // of held
+}
+
+// maxHeld bounds what the buffers of all open files of a file system hold between
+// calls, in bytes: beyond, content is thrown away and made anew for the next read.
+const maxHeld = 16 << 20
+
+// counted makes ops count what it holds.
+func counted(ops vfs.FileOps, held *atomic.Int64) {
+	switch c := ops.(type) {
+	case *contents:
+		c.held = held
+	case *writable:
+		c.held = held
+	}
+}
+
+// settle counts what c holds, and lets go of it if that is too much.
+func (c *contents) settle() {
+	if c.held == nil {
+		return
+	}
+	size := int64(c.buf.Cap())
+	if c.held.Add(size-c.taken) > maxHeld && size > 0 {
+		c.held.Add(-size)
+		c.buf, c.at, c.next = bytes.Buffer{}, 0, 0
+		size = 0
+	}
+	c.taken = size
 }
 
 // Release implements vfs.FileOps.
-func (*contents) Release() {}
+func (c *contents) Release() {
+	if c.held != nil {
+		c.held.Add(-c.taken)
+	}
+}
 
 // ReadAt implements vfs.ReaderAt (seq_read_iter, traverse).
 func (c *contents) ReadAt(dst [][]byte, off int64) (done int64, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	defer c.settle()
 	if off == 0 || off < c.at {
 		c.buf.Reset()
 		c.at, c.next = 0, 0

@@ -47,6 +47,7 @@ type FS struct {
 	o       Options
 	root    vfs.Inode
 	lastIno atomic.Uint64
+	held    atomic.Int64 // see contents
 }
 
 // New makes a file system without a root.
@@ -151,10 +152,16 @@ func (fs *FS) File(a Attr, open Opener) *File {
 }
 
 // Open implements vfs.Inode.
-func (f *File) Open(flags uint32) (vfs.FileOps, error) { return f.open(nil, flags) }
+func (f *File) Open(flags uint32) (vfs.FileOps, error) { return f.OpenFor(nil, flags) }
 
 // OpenFor implements vfs.CallerOpener.
-func (f *File) OpenFor(c *vfs.Caller, flags uint32) (vfs.FileOps, error) { return f.open(c, flags) }
+func (f *File) OpenFor(c *vfs.Caller, flags uint32) (vfs.FileOps, error) {
+	ops, err := f.open(c, flags)
+	if err == nil {
+		counted(ops, &f.fs.held)
+	}
+	return ops, err
+}
 
 // Link is a symbolic link.
 type Link struct {

@@ -159,6 +159,36 @@ func TestRecords(t *testing.T) {
 	})
 }
 
+// TestMuchIsOpen leaves so many large files open in the middle that their contents
+// are not kept.
+func TestMuchIsOpen(t *testing.T) {
+	big := strings.Repeat("0123456789", 30_000)
+	made := 0
+	c := tree(t, func(fs *synth.FS) *synth.Dir {
+		return fs.Dir(0o555, fs.Text("f", func(b *bytes.Buffer) error {
+			made++
+			b.WriteString(big)
+			return nil
+		}))
+	})
+	var files []*vfs.File
+	for range 200 {
+		f := open(t, c, "/f", unix.O_RDONLY)
+		if got := read(t, f, 15); got != big[:15] {
+			t.Fatalf("it begins with %q", got)
+		}
+		files = append(files, f)
+	}
+	for _, f := range files {
+		if got := read(t, f, 10); got != big[15:25] {
+			t.Fatalf("it goes on with %q", got)
+		}
+	}
+	if made <= 200 || made > 399 {
+		t.Errorf("it was made %d times for 200 files: some have to be made anew, and some not", made)
+	}
+}
+
 func TestContentError(t *testing.T) {
 	fail := true
 	c := tree(t, func(fs *synth.FS) *synth.Dir {
