@@ -74,6 +74,10 @@ func (s *Space) adviseArea(a *area, start, end hostarch.Addr, advice int) error 
 			return unix.EINVAL
 		}
 		s.discard(start, end)
+	case unix.MADV_COLD, unix.MADV_PAGEOUT:
+		if a.locked != notLocked {
+			return unix.EINVAL
+		}
 	case unix.MADV_FREE:
 		if a.pager != nil || a.locked != notLocked {
 			return unix.EINVAL
@@ -118,7 +122,7 @@ func (s *Space) punch(start, end hostarch.Addr) error {
 		switch {
 		case a.locked != notLocked || a.pager == nil:
 			err = unix.EINVAL
-		case !a.shared || !a.prot.Write:
+		case !a.shared || !a.maxProt.Write:
 			err = unix.EACCES
 		case !isPuncher:
 			err = unix.EOPNOTSUPP

@@ -61,6 +61,22 @@ func (s *Space) vacant(length uint64) (hostarch.Addr, bool) {
 	return addr, ok
 }
 
+// MAP_32BIT is for what lies between these addresses.
+const lowStart, lowEnd hostarch.Addr = 1 << 30, 1 << 31
+
+// vacantLow finds the lowest place for length bytes there.
+func (s *Space) vacantLow(length uint64) (hostarch.Addr, bool) {
+	end := min(lowEnd, s.cfg.Max)
+	for at := max(lowStart, s.cfg.Min); at < end && length <= uint64(end-at); {
+		a := s.next(at)
+		if a == nil || at+hostarch.Addr(length) <= guarded(a) {
+			return at, true
+		}
+		at = a.end
+	}
+	return 0, false
+}
+
 // below finds the highest hole of a length that ends at or below top. skipped is
 // the largest one that was too small.
 func (s *Space) below(top hostarch.Addr, length uint64) (found hostarch.Addr, skipped uint64, ok bool) {

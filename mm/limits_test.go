@@ -91,7 +91,7 @@ func TestErrors(t *testing.T) {
 		"mremap again, not may":        {unix.ENOMEM, mremap(testAddr+16*pageSize, 0, page, 0, 0)},
 		"mremap without room":          {unix.ENOMEM, mremap(testAddr, 8*page, 9*page+8*page, 0, 0)},
 		"mremap too large":             {unix.ENOMEM, mremap(testAddr, 8*page, testMax, may, 0)},
-		"mremap far too large":         {unix.ENOMEM, mremap(testAddr, 8*page, 1<<62, may, 0)},
+		"mremap far too large":         {unix.EINVAL, mremap(testAddr, 8*page, 1<<62, may, 0)},
 		"mremap offset too large":      {unix.EINVAL, mremap(testAddr+32*pageSize, 4*page, 1<<63, may, 0)},
 		"remap_file_pages, private":    {unix.EINVAL, func() error { return s.RemapFilePages(testAddr, page, 1) }},
 		"remap_file_pages, nothing":    {unix.EINVAL, func() error { return s.RemapFilePages(testAddr+16*pageSize, page-1, 1) }},

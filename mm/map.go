@@ -17,6 +17,7 @@ type MmapOptions struct {
 	MaxProt        hostarch.AccessType // what mprotect may ever allow
 	Fixed          bool
 	FixedNoReplace bool // with Fixed: EEXIST instead of replacing
+	Low            bool // without Fixed: below 2 GiB (MAP_32BIT)
 	Shared         bool
 	GrowsDown      bool
 	Populate       bool
@@ -193,13 +194,20 @@ func (s *Space) place(o *MmapOptions, length uint64) (hostarch.Addr, error) {
 		}
 		return o.Addr, nil
 	}
+	limit, find := s.cfg.Max, s.vacant
+	if o.Low {
+		limit, find = min(limit, lowEnd), s.vacantLow
+	}
+	if length > uint64(limit) {
+		return 0, unix.ENOMEM
+	}
 	if hint := o.Addr &^ pageMask; hint != 0 {
 		hint = max(hint, s.cfg.Min)
-		if uint64(hint) <= uint64(s.cfg.Max)-length && s.free(hint, hint+hostarch.Addr(length)) {
+		if uint64(hint) <= uint64(limit)-length && s.free(hint, hint+hostarch.Addr(length)) {
 			return hint, nil
 		}
 	}
-	if addr, ok := s.vacant(length); ok {
+	if addr, ok := find(length); ok {
 		return addr, nil
 	}
 	return 0, unix.ENOMEM

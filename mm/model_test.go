@@ -275,7 +275,7 @@ func advise(x *modelPage, what int) unix.Errno {
 		switch {
 		case x.locked != notLocked || x.obj == nil:
 			return unix.EINVAL
-		case !x.shared || !x.prot.Write:
+		case !x.shared || !x.maxProt.Write:
 			return unix.EACCES
 		case !x.beyond():
 			x.obj.pages[x.index] = words{}

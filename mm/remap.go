@@ -20,7 +20,7 @@ func (s *Space) Mremap(old hostarch.Addr, oldLen, newLen uint64, flags int, to h
 		old: old, oldLen: pageUp(oldLen), newLen: pageUp(newLen), to: to,
 		mayMove: flags&unix.MREMAP_MAYMOVE != 0, fixed: flags&unix.MREMAP_FIXED != 0, keep: flags&unix.MREMAP_DONTUNMAP != 0,
 	}
-	if flags&^known != 0 || old&pageMask != 0 || m.newLen == 0 ||
+	if flags&^known != 0 || old&pageMask != 0 || m.newLen == 0 || m.newLen > uint64(s.cfg.Max) ||
 		(m.fixed || m.keep) && !m.mayMove || m.keep && oldLen != newLen {
 		return 0, unix.EINVAL
 	}
@@ -28,7 +28,7 @@ func (s *Space) Mremap(old hostarch.Addr, oldLen, newLen uint64, flags int, to h
 		return 0, unix.EFAULT
 	}
 	if m.fixed || m.keep {
-		if to&pageMask != 0 || m.newLen > uint64(s.cfg.Max) || uint64(to) > uint64(s.cfg.Max)-m.newLen ||
+		if to&pageMask != 0 || uint64(to) > uint64(s.cfg.Max)-m.newLen ||
 			old < to+hostarch.Addr(m.newLen) && to < old+hostarch.Addr(m.oldLen) {
 			return 0, unix.EINVAL
 		}

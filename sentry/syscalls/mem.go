@@ -23,55 +23,81 @@ func access(prot uint64) hostarch.AccessType {
 
 // sysMmap is mmap(2), ksys_mmap_pgoff and do_mmap.
 func sysMmap(t *task.Task, a *task.Args) (uint64, error) {
-	length, prot, flags := a[1], a[2], a[3]
-	offset := a[5]
-	if offset&pageOffset != 0 || length == 0 {
+	flags, offset := a[3], a[5]
+	if offset&pageOffset != 0 {
 		return 0, unix.EINVAL
 	}
 	opts := mm.MmapOptions{
 		Addr:           a.Addr(0),
-		Length:         length,
-		Prot:           access(prot),
+		Length:         a[1],
+		Prot:           access(a[2]),
 		MaxProt:        hostarch.AnyAccess,
 		Fixed:          flags&(unix.MAP_FIXED|unix.MAP_FIXED_NOREPLACE) != 0,
 		FixedNoReplace: flags&unix.MAP_FIXED_NOREPLACE != 0,
+		Low:            flags&unix.MAP_32BIT != 0,
 		GrowsDown:      flags&unix.MAP_GROWSDOWN != 0,
 		Populate:       flags&(unix.MAP_POPULATE|unix.MAP_NONBLOCK) == unix.MAP_POPULATE,
 		Locked:         flags&unix.MAP_LOCKED != 0,
 		NoReserve:      flags&unix.MAP_NORESERVE != 0,
 	}
-	switch flags & unix.MAP_TYPE {
-	case unix.MAP_SHARED, unix.MAP_SHARED_VALIDATE:
+	if flags&unix.MAP_ANONYMOUS == 0 {
+		return mmapFile(t, a, &opts)
+	}
+	switch {
+	case flags&unix.MAP_HUGETLB != 0:
+		return 0, unix.ENOMEM // no huge pages are set aside
+	case flags&unix.MAP_TYPE == unix.MAP_SHARED:
 		opts.Shared = true
-	case unix.MAP_PRIVATE:
-	default:
+	case flags&unix.MAP_TYPE != unix.MAP_PRIVATE:
 		return 0, unix.EINVAL
 	}
-	if flags&unix.MAP_HUGETLB != 0 {
-		return 0, unix.ENOMEM // no huge pages are set aside
-	}
-	if flags&unix.MAP_TYPE == unix.MAP_SHARED_VALIDATE && flags&unix.MAP_SYNC != 0 {
-		return 0, unix.EOPNOTSUPP
-	}
-	if flags&unix.MAP_ANONYMOUS != 0 {
-		addr, err := t.Memory().Space.Mmap(opts)
-		return uint64(addr), err
-	}
+	addr, err := t.Memory().Space.Mmap(opts)
+	return uint64(addr), err
+}
 
+// legacyMapFlags are those that MAP_SHARED_VALIDATE knows (LEGACY_MAP_MASK).
+const legacyMapFlags = unix.MAP_TYPE | unix.MAP_FIXED | unix.MAP_ANONYMOUS | unix.MAP_DENYWRITE | unix.MAP_EXECUTABLE |
+	unix.MAP_GROWSDOWN | unix.MAP_LOCKED | unix.MAP_NORESERVE | unix.MAP_POPULATE | unix.MAP_NONBLOCK | unix.MAP_STACK |
+	unix.MAP_HUGETLB | unix.MAP_32BIT | mapUninitialized | mapAbove4G
+
+const (
+	mapUninitialized = 0x4000000
+	mapAbove4G       = 0x80
+)
+
+// mmapFile maps a file.
+func mmapFile(t *task.Task, a *task.Args, opts *mm.MmapOptions) (uint64, error) {
+	flags, offset := a[3], a[5]
 	f, err := t.File(a.Int(4))
 	if err != nil {
 		return 0, err
 	}
 	defer f.DecRef()
+	switch {
+	case flags&unix.MAP_HUGETLB != 0 || opts.Length == 0:
+		return 0, unix.EINVAL
+	case opts.Length > 1<<47:
+		return 0, unix.ENOMEM
+	case offset>>63 != 0 || (offset+opts.Length)>>63 != 0:
+		return 0, unix.EOVERFLOW
+	}
+	switch flags & unix.MAP_TYPE {
+	case unix.MAP_SHARED_VALIDATE:
+		if flags&^legacyMapFlags != 0 {
+			return 0, unix.EOPNOTSUPP
+		}
+		opts.Shared = true
+	case unix.MAP_SHARED:
+		opts.Shared = true
+	case unix.MAP_PRIVATE:
+	default:
+		return 0, unix.EINVAL
+	}
 	if opts.Pager, opts.MaxProt, err = mappable(f, opts.Shared, opts.Prot); err != nil {
 		return 0, err
 	}
-	opts.Offset = offset
-	opts.File = f
-	if opts.GrowsDown {
-		return 0, unix.EINVAL
-	}
-	addr, err := t.Memory().Space.Mmap(opts)
+	opts.Offset, opts.File = offset, f
+	addr, err := t.Memory().Space.Mmap(*opts)
 	return uint64(addr), err
 }
 

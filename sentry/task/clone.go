@@ -50,7 +50,7 @@ func (t *Task) Clone(o CloneArgs) (uint64, error) {
 		th.Abort()
 		return 0, err
 	}
-	if child.mem, err = t.cloneMemory(o.Flags, th.Process().Limits()); err != nil {
+	if child.mem, err = t.cloneMemory(o.Flags, memoryLimits{th}); err != nil {
 		return undo(err)
 	}
 	child.fds = t.cloneFiles(o.Flags)

@@ -98,7 +98,7 @@ func (t *Task) execDir(a *ExecArgs) (*vfs.File, string, error) {
 func (t *Task) load(exe *vfs.File, name string, a *ExecArgs) (*Memory, *loader.Image, procmgr.NewProgram, error) {
 	var next procmgr.NewProgram
 	limits := t.Process().Limits()
-	mem, err := t.k.newMemory(limits)
+	mem, err := t.k.newMemory(memoryLimits{t.th})
 	if err != nil {
 		exe.DecRef()
 		return nil, nil, next, err

@@ -23,8 +23,20 @@ type Memory struct {
 	calls      patches
 }
 
+// memoryLimits are a process's limits as its memory sees them. A thread of it with
+// CAP_IPC_LOCK may lock all.
+type memoryLimits struct{ th *procmgr.Thread }
+
+// Soft implements mm.Limits.
+func (l memoryLimits) Soft(resource int) uint64 {
+	if resource == unix.RLIMIT_MEMLOCK && l.th.Credentials().HasCap(unix.CAP_IPC_LOCK) {
+		return unix.RLIM_INFINITY
+	}
+	return l.th.Process().Limits().Soft(resource)
+}
+
 // newMemory makes an empty address space with one reference.
-func (k *Kernel) newMemory(limits *procmgr.LimitSet) (*Memory, error) {
+func (k *Kernel) newMemory(limits mm.Limits) (*Memory, error) {
 	guest, err := k.Platform.NewAddressSpace()
 	if err != nil {
 		return nil, fmt.Errorf("%w: making an address space: %v", unix.ENOMEM, err)
@@ -66,7 +78,7 @@ func (m *Memory) RegisterMembarrier() { m.membarrier.Store(true) }
 func (m *Memory) MembarrierRegistered() bool { return m.membarrier.Load() }
 
 // cloneMemory returns the memory of a clone of t: shared or copied.
-func (t *Task) cloneMemory(flags uint64, limits *procmgr.LimitSet) (*Memory, error) {
+func (t *Task) cloneMemory(flags uint64, limits mm.Limits) (*Memory, error) {
 	if flags&unix.CLONE_VM != 0 {
 		t.mem.IncRef()
 		return t.mem, nil
