@@ -51,6 +51,11 @@ const (
 	slotSpin   = 136 // u32, at least 1: how often the code polls before it stops
 	slotResult = 144 // u64
 
+	// What else a thread needs to be set going: package ptrace's stub code loads
+	// all registers from the slot.
+	slotR11   = 192
+	slotFrame = 200 // as IRETQ takes it: RIP, CS, RFLAGS, RSP, SS
+
 	// Calls that the code answers itself: for each number below 256 a byte, the
 	// index of a value plus one.
 	slotFacts  = 256
@@ -108,6 +113,28 @@ func (s Slot) Load(r *platform.Registers) {
 	r.R11 = r.Eflags
 }
 
+// Store puts registers where the stub's code loads them from.
+func (s Slot) Store(r *platform.Registers) {
+	s.put(slotRAX, r.Rax)
+	s.put(slotRBX, r.Rbx)
+	s.put(slotRCX, r.Rcx)
+	s.put(slotRDX, r.Rdx)
+	s.put(slotRSI, r.Rsi)
+	s.put(slotRDI, r.Rdi)
+	s.put(slotRBP, r.Rbp)
+	s.put(slotR8, r.R8)
+	s.put(slotR9, r.R9)
+	s.put(slotR10, r.R10)
+	s.put(slotR11, r.R11)
+	s.put(slotR12, r.R12)
+	s.put(slotR13, r.R13)
+	s.put(slotR14, r.R14)
+	s.put(slotR15, r.R15)
+	for i, v := range [...]uint64{r.Rip, r.Cs, r.Eflags, r.Rsp, r.Ss} {
+		s.put(slotFrame+8*i, v)
+	}
+}
+
 const enosys = 38
 
 // Answer stores a result. The caller then changes the state.
@@ -137,10 +164,10 @@ const (
 	atFact     = 0x36 // RAX is the result
 	atCall     = 0x3b
 	atPosted   = 0x8b // the state is Call
-	atReturn   = 0xea // RAX and RCX are the guest's
-	atPopped   = 0xf0 // so are the flags
-	atRestored = 0xf9 // so is the stack pointer
-	codeEnd    = 0xfb
+	atReturn   = 0xef // RAX and RCX are the guest's
+	atPopped   = 0xf5 // so are the flags
+	atRestored = 0xfe // so is the stack pointer
+	codeEnd    = 0x100
 )
 
 // Unwind makes r, the registers of a thread that was stopped in the channel code

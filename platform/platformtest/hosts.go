@@ -264,6 +264,7 @@ func testStopped(t *testing.T, e *Env) {
 // with mapping changes.
 func (g *Guest) numbered(n uint64) {
 	g.tb.Helper()
+	n += firstFree
 	g.Regs().Rax = n
 	if got := g.Call(); got != n+1 {
 		g.Fatalf("call %d has number %d", n+1, got)

@@ -83,7 +83,7 @@ func testQueuedByOthers(t *testing.T, e *Env) {
 				defer left.Add(-1)
 				for i := range uint64(each) {
 					n := k*each + i
-					binary.LittleEndian.PutUint64(g.File[off+n*pageSize:], n+1)
+					binary.LittleEndian.PutUint64(g.File[off+n*pageSize:], firstFree+n)
 					g.Space.Map(hostarch.Addr(freeAt+2*n*pageSize), pageSize, off+n*pageSize, read)
 				}
 			}()
@@ -95,7 +95,7 @@ func testQueuedByOthers(t *testing.T, e *Env) {
 		for n := range uint64(goroutines * each) {
 			g.Regs().Rip, g.Regs().Rdi = codeAt, freeAt+2*n*pageSize
 			g.Call()
-			if got := g.Regs().Orig_rax; got != n+1 {
+			if got := g.Regs().Orig_rax; got != firstFree+n {
 				g.Fatalf("page %d holds %d", n, got)
 			}
 		}

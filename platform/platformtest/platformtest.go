@@ -155,6 +155,11 @@ func (e *Env) Sibling(o *Space) *Space {
 	return &s
 }
 
+// firstFree is above the numbers that Linux gives to system calls. Below it, a host
+// may have some that it lets nobody intercept (uprobe(2), 335 and 336, which seccomp
+// passes since Linux 6.14; they do nothing but end a program that does not expect it).
+const firstFree = 1024
+
 // Guest is a guest thread, on the goroutine that owns it.
 type Guest struct {
 	*Env

@@ -114,10 +114,10 @@ func testSpaceStorm(t *testing.T, e *Env) {
 			g.mu.Lock()
 			g.next -= 2 * pageSize // the same pages each time
 			g.mu.Unlock()
-			binary.LittleEndian.PutUint64(s.Data, i)
+			binary.LittleEndian.PutUint64(s.Data, firstFree+i)
 			g.Start(g, s, func(g *Guest) {
 				g.Regs().Rdi = dataAt
-				if got := g.Call(); got != i {
+				if got := g.Call(); got != firstFree+i {
 					g.Fatalf("space %d reads %d", i, got)
 				}
 				s.Release()

@@ -19,8 +19,6 @@ const (
 	slotRegion       = stubBase - slotsPerStub*hostarch.PageSize
 	commandFilePages = maxStubs + maxSlots
 
-	// slotAfter is after how many calls without a slot a thread gets one.
-	slotAfter = 4
 	// stopEntry is a stop at the entry of a system call.
 	stopEntry = unix.SIGTRAP | 0x80
 )
@@ -56,6 +54,12 @@ func (f *slotFile) give(pages []int) {
 	f.mu.Unlock()
 }
 
+// Shares reports whether guest code can write at an address of the platform's own:
+// whether there may be a slot.
+func (p *Ptrace) Shares(addr hostarch.Addr) bool {
+	return p.slots != nil && addr >= slotRegion && addr < stubBase
+}
+
 func (f *slotFile) slot(page int) channel.Slot {
 	return channel.Slot(f.view[page*hostarch.PageSize:][:hostarch.PageSize])
 }
@@ -69,10 +73,9 @@ type stubSlots struct {
 
 // channelState is what a context has to do with the channel.
 type channelState struct {
-	slot   channel.Slot // nil: none yet
-	index  int          // in the stub
-	wanted bool
-	missed int // calls that found no slot
+	slot  channel.Slot // nil: none
+	index int          // in the stub
+	tried bool         // to get one
 
 	call   bool // the last Exit was a call from the slot: the tracee waits for the answer
 	halted bool // …and is known to be stopped
@@ -84,10 +87,10 @@ func (ch *channelState) address() uint64 {
 	return slotRegion + uint64(ch.index)*hostarch.PageSize + channel.Base
 }
 
-// takeSlot gives the context a slot. The tracee is stopped, and its registers
-// are lost. Without room there is none, and calls go the slow way.
-func (c *context) takeSlot() error {
-	c.ch.wanted = false
+// takeSlot gives the context a slot. The tracee is stopped. Without room there is
+// none, and calls go the slow way.
+func (c *context) takeSlot() {
+	c.ch.tried = true
 	s, st, files := c.cur, c.stub, c.w.p.slots
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -100,26 +103,24 @@ func (c *context) takeSlot() error {
 			page = files.take()
 		}
 		if page < 0 {
-			return nil
-		}
-		c.lost = true
-		at := uint64(slotRegion + len(st.slots.pages)*hostarch.PageSize)
-		_, err := c.w.call(c.tid, entryCall, unix.SYS_MMAP, at, hostarch.PageSize,
-			unix.PROT_READ|unix.PROT_WRITE, mapFlags, commandFD, uint64(maxStubs+page)*hostarch.PageSize)
-		if err != nil {
-			files.give([]int{page})
-			return err
+			return
 		}
 		c.ch.index = len(st.slots.pages)
 		st.slots.pages = append(st.slots.pages, page)
+		// It is mapped with the next changes, before anything needs it.
+		s.queue = append([]command{{
+			nr: unix.SYS_MMAP, fd: commandFD, prot: unix.PROT_READ | unix.PROT_WRITE,
+			addr: slotRegion + uint64(c.ch.index)*hostarch.PageSize, length: hostarch.PageSize,
+			off: uint64(maxStubs+page) * hostarch.PageSize,
+		}}, s.queue...)
+		s.pending.Store(true)
 	}
 	c.ch.slot = files.slot(st.slots.pages[c.ch.index])
 	c.ch.slot.Init(c.ch.address(), 1)
 	for i := range c.answers {
-		c.ch.slot.SetFact(c.answers[i].nr, i, c.answers[i].v, true)
+		c.ch.slot.SetFact(c.answers[i].nr, i, c.answers[i].v, c.answers[i].nr >= 0)
 	}
 	c.lost = true // the GS base changes
-	return nil
 }
 
 // answer is the result of a call that is known beforehand.
@@ -259,10 +260,8 @@ func (c *context) unwind(ws unix.WaitStatus) (platform.Exit, error) {
 		c.regs.Rip = c.regs.Rcx
 		c.regs.R11 = c.regs.Eflags
 		c.lost = true
-		c.ch.missed++
-		c.ch.wanted = c.ch.missed >= slotAfter
 		return platform.Exit{Kind: platform.ExitSyscall}, nil
-	case sig == kick, sig == unix.SIGTRAP, ws>>16 != 0, c.ch.slot != nil && sig == stopEntry:
+	case sig == kick, sig == unix.SIGTRAP:
 		if c.ch.slot == nil || !c.ch.slot.Unwind(&c.regs, off) {
 			break
 		}

@@ -40,6 +40,8 @@ type context struct {
 
 	ch      channelState
 	answers []answer
+	batch   bool     // mapping changes go before the guest's code in this Run
+	after   []func() // and then these
 
 	state atomic.Int32
 	kickT atomic.Int64 // tgid<<32 | tid, for Interrupt
@@ -65,12 +67,17 @@ func (c *context) Interrupt() {
 		}
 		if c.state.CompareAndSwap(s, kicked) {
 			if s == running {
-				t := c.kickT.Load()
-				tgkill(int(t>>32), int(t&0xffffffff), kick)
+				c.kickTracee()
 			}
 			return
 		}
 	}
+}
+
+// kickTracee makes the tracee stop.
+func (c *context) kickTracee() {
+	t := c.kickT.Load()
+	tgkill(int(t>>32), int(t&0xffffffff), kick)
 }
 
 // Park implements procmgr.Parker: a guest thread that waits in the sentry.
@@ -187,7 +194,7 @@ func (c *context) unbind() {
 // park lets a tracee wait, untraced, for another context.
 func (w *worker) park(tid int) bool {
 	r := platform.Registers{
-		Rip: entryWait, R12: uint64(w.p.zygote.pid),
+		Rip: entryWait, R12: uint64(w.p.zygote.pid), R9: w.key.word,
 		Cs: userCS, Ss: userSS, Eflags: 0x202, Orig_rax: ^uint64(0),
 	}
 	return w.setRegs(tid, &r) == 0 && w.request(unix.PTRACE_DETACH, tid, 0) == 0
@@ -222,6 +229,9 @@ func (c *context) Run(as platform.AddressSpace) (platform.Exit, error) {
 			return platform.Exit{}, err
 		}
 	}
+	if c.state.CompareAndSwap(kicked, stopped) {
+		return platform.Exit{Kind: platform.ExitInterrupted}, nil
+	}
 	answer := c.ch.call && !s.pending.Load() && c.onlyResult()
 	if !answer {
 		if err := c.prepare(s); err != nil {
@@ -229,8 +239,12 @@ func (c *context) Run(as platform.AddressSpace) (platform.Exit, error) {
 		}
 	}
 	if !c.state.CompareAndSwap(stopped, running) {
-		c.state.Store(stopped)
-		return platform.Exit{Kind: platform.ExitInterrupted}, nil
+		if !c.batch {
+			c.state.Store(stopped)
+			return platform.Exit{Kind: platform.ExitInterrupted}, nil
+		}
+		// The changes are to be made all the same: it stops when they are.
+		c.kickTracee()
 	}
 	c.w.p.inRun.Add(1)
 	if c.w.p.resting.Load() {
@@ -238,6 +252,9 @@ func (c *context) Run(as platform.AddressSpace) (platform.Exit, error) {
 	}
 	c.runs.Add(1)
 	ws, halted, e := c.resume(answer)
+	if c.batch && halted && e == 0 {
+		ws, e = c.finishBatch(ws)
+	}
 	c.runs.Add(1)
 	c.w.p.inRun.Add(-1)
 	c.state.Store(stopped)
@@ -263,13 +280,14 @@ func (c *context) prepare(s *space) error {
 	if err := c.halt(); err != nil {
 		return err
 	}
-	if c.ch.wanted && c.ch.slot == nil {
-		if err := c.takeSlot(); err != nil {
-			return err
-		}
+	if c.w.p.slots != nil && !c.ch.tried {
+		c.takeSlot()
 	}
 	if s.pending.Load() {
 		c.lost = true
+		if c.canBatch(s) {
+			return c.loadWithBatch(s)
+		}
 		if err := s.flush(c); err != nil {
 			return err
 		}
@@ -289,21 +307,40 @@ func (c *context) resume(answer bool) (ws unix.WaitStatus, stopped bool, e unix.
 	return ws, true, e
 }
 
-// proceed lets a stopped tracee run, up to its next system call.
+// proceed lets a stopped tracee run, up to its next system call. With a channel it
+// is the filter that stops it there, so that stub code can make its calls; without,
+// the tracer.
 func (c *context) proceed() unix.Errno {
-	if c.step {
-		return c.w.request(ptSysemuSinglestep, c.tid, 0)
+	req := ptSysemu
+	switch {
+	case c.w.p.slots != nil && c.step:
+		req = unix.PTRACE_SINGLESTEP
+	case c.w.p.slots != nil:
+		req = unix.PTRACE_CONT
+	case c.step:
+		req = ptSysemuSinglestep
 	}
-	return c.w.request(ptSysemu, c.tid, 0)
+	return c.w.request(req, c.tid, 0)
 }
 
 // stopped makes a stop an Exit.
 func (c *context) stopped(ws unix.WaitStatus) (platform.Exit, error) {
 	if c.posted() {
+		if _, err := c.endBatch(true); err != nil {
+			return platform.Exit{}, err
+		}
 		return c.takeCall(true), nil
 	}
 	if e := c.w.getRegs(c.tid, &c.shadow); e != 0 {
 		return platform.Exit{}, lostError(e)
+	}
+	refused, err := c.endBatch(false)
+	if err != nil {
+		return platform.Exit{}, err
+	}
+	if refused {
+		c.lost = true // c.regs are the guest's
+		return protection, nil
 	}
 	c.hideSlot(&c.shadow)
 	c.regs = c.shadow
@@ -313,13 +350,22 @@ func (c *context) stopped(ws unix.WaitStatus) (platform.Exit, error) {
 	return c.decode(ws)
 }
 
+// loadFP brings the tracee's floating-point state up to date.
+func (c *context) loadFP() error {
+	if c.fp == nil {
+		return nil
+	}
+	if e := c.w.setXState(c.tid, c.fp); e != 0 {
+		return fmt.Errorf("setting floating-point state: %w", lostError(e))
+	}
+	c.fp = nil
+	return nil
+}
+
 // load brings the tracee's registers up to date.
 func (c *context) load() error {
-	if c.fp != nil {
-		if e := c.w.setXState(c.tid, c.fp); e != 0 {
-			return fmt.Errorf("setting floating-point state: %w", lostError(e))
-		}
-		c.fp = nil
+	if err := c.loadFP(); err != nil {
+		return err
 	}
 	if !c.lost {
 		if c.regs == c.shadow {

@@ -11,6 +11,7 @@ import (
 
 const (
 	siKernel  = 0x80
+	trapBrkpt = 1 // TRAP_BRKPT
 	segvMap   = 1 // SEGV_MAPERR
 	segvAcc   = 2 // SEGV_ACCERR
 	busAdrErr = 2 // BUS_ADRERR
@@ -27,11 +28,15 @@ func (c *context) decode(ws unix.WaitStatus) (platform.Exit, error) {
 	fetch := c.fetch
 	c.fetch = 0
 	sig := unix.Signal(ws >> 8 & 0xff)
+	if ws == eventSeccomp {
+		c.lost = true // the host would make the call now
+		return c.decodeCall(), nil
+	}
 	if ws>>16 != 0 {
 		return platform.Exit{}, nil // a group stop, from outside
 	}
 	switch sig {
-	case unix.SIGTRAP | 0x80:
+	case stopEntry:
 		return c.decodeCall(), nil
 	case unix.SIGSEGV, unix.SIGBUS, unix.SIGILL, unix.SIGFPE, unix.SIGTRAP, unix.SIGSYS:
 	default:
@@ -55,6 +60,9 @@ func (c *context) decode(ws unix.WaitStatus) (platform.Exit, error) {
 			Kind: platform.ExitFault, Signo: int32(unix.SIGSEGV), Code: segvMap,
 			Addr: hostarch.Addr(si.addr), Access: hostarch.Execute,
 		}, nil
+	}
+	if sig == unix.SIGTRAP && si.code == trapBrkpt && c.step {
+		return platform.Exit{}, nil // the end of a call that was skipped, not an instruction
 	}
 	x := platform.Exit{Kind: platform.ExitSignal, Signo: si.signo, Code: si.code, Addr: hostarch.Addr(si.addr)}
 	switch {

@@ -45,6 +45,11 @@ const eventSeccomp = unix.WaitStatus(unix.PTRACE_EVENT_SECCOMP<<16 | int(unix.SI
 // Interrupt, which has left its mark already; the others are none of ours.
 func (t *tracer) runStub(tid int, r *platform.Registers) (ok bool, err error) {
 	r.Cs, r.Ss, r.Eflags, r.Orig_rax = userCS, userSS, 0x202, ^uint64(0)
+	if r.Rip == entryBatch {
+		t.key.forBatch(r)
+	} else {
+		t.key.forCall(r)
+	}
 	if e := t.setRegs(tid, r); e != 0 {
 		return false, lostError(e)
 	}

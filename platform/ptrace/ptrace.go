@@ -103,6 +103,7 @@ type Ptrace struct {
 	min      hostarch.Addr
 	max      hostarch.Addr
 	slots    *slotFile // nil: no channel
+	key      key
 
 	inRun atomic.Int32 // contexts whose tracee runs guest code
 
@@ -131,7 +132,7 @@ const (
 // New starts the platform. It fails when tracing is not allowed here.
 func New(c Config) (*Ptrace, error) {
 	muteStops()
-	p := &Ptrace{live: map[*context]struct{}{}, stubs: map[*stub]struct{}{}, limit: workerLimit(), min: minAddress(), max: stubBase}
+	p := &Ptrace{live: map[*context]struct{}{}, stubs: map[*stub]struct{}{}, limit: workerLimit(), min: minAddress(), max: stubBase, key: newKey()}
 	var set unix.CPUSet
 	if err := unix.SchedGetaffinity(0, &set); err != nil {
 		return nil, fmt.Errorf("asking which processors to use: %w", err)
@@ -153,7 +154,11 @@ func New(c Config) (*Ptrace, error) {
 		p.max = slotRegion
 	}
 	if err == nil {
-		p.zygote, err = startZygote(c.MemoryFD, p.cmdFD)
+		otherwise := uint32(unix.SECCOMP_RET_TRAP)
+		if c.Channel {
+			otherwise = unix.SECCOMP_RET_TRACE
+		}
+		p.zygote, err = startZygote(c.MemoryFD, p.cmdFD, p.commands[:hostarch.PageSize], &p.key, otherwise)
 	}
 	if err != nil {
 		if p.commands != nil {

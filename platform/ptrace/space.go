@@ -15,6 +15,7 @@ import (
 // command is a queued mapping change.
 type command struct {
 	nr     uint32
+	fd     uint32
 	prot   uint32
 	addr   uint64
 	length uint64
@@ -81,7 +82,7 @@ func (s *space) add(c command) {
 
 // Map implements platform.AddressSpace.
 func (s *space) Map(addr hostarch.Addr, length uint64, off uint64, at hostarch.AccessType) {
-	s.add(command{nr: unix.SYS_MMAP, prot: protOf(at), addr: uint64(addr), length: length, off: off})
+	s.add(command{nr: unix.SYS_MMAP, fd: memoryFD, prot: protOf(at), addr: uint64(addr), length: length, off: off})
 }
 
 // Unmap implements platform.AddressSpace.
@@ -190,12 +191,7 @@ func (s *space) flushLocked(w *worker, tid int) error {
 
 // apply makes the tracee execute up to maxCommands commands.
 func (st *stub) apply(w *worker, tid int, queue []command) error {
-	for i, c := range queue {
-		cmd := st.cmds[7*i : 7*i+7]
-		cmd[0], cmd[1], cmd[2], cmd[3] = uint64(c.nr), c.addr, c.length, uint64(c.prot)
-		cmd[4], cmd[5], cmd[6] = mapFlags, memoryFD, c.off
-	}
-	st.cmds[7*len(queue)] = ^uint64(0)
+	st.write(queue)
 	r := platform.Registers{Rip: entryBatch, R15: commandPage}
 	ok, err := w.runStub(tid, &r)
 	if ok || err != nil {
@@ -207,6 +203,16 @@ func (st *stub) apply(w *worker, tid int, queue []command) error {
 	}
 	c := queue[at]
 	return fmt.Errorf("mapping guest memory (call %d, %#x, %#x bytes): %w", c.nr, c.addr, c.length, failure(r.Rax))
+}
+
+// write puts up to maxCommands commands into the command page.
+func (st *stub) write(queue []command) {
+	for i, c := range queue {
+		cmd := st.cmds[7*i : 7*i+7]
+		cmd[0], cmd[1], cmd[2], cmd[3] = uint64(c.nr), c.addr, c.length, uint64(c.prot)
+		cmd[4], cmd[5], cmd[6] = mapFlags, uint64(c.fd), c.off
+	}
+	st.cmds[7*len(queue)] = ^uint64(0)
 }
 
 // thread returns a tracee for c: one that was made for it, or that waits, or

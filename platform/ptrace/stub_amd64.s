@@ -3,7 +3,7 @@
 // The code that stub processes run when they do not run guest code. It is
 // copied into the stub image (image.go) and never executed here. It uses no
 // stack and writes no memory: other threads of the process run guest code at
-// the same time. Offsets of the entry points are in image.go.
+// the same time. Every call carries the key that the filter asks for. Offsets of the entry points are in image.go.
 //
 // It says that it is done with the call number of callDone, for which the
 // filter stops the tracee; that cannot be mistaken for anybody's signal. UD2
@@ -23,29 +23,60 @@ failed:
 	UD2
 	PCALIGN $32
 	// 32: the commands at R15, 56 bytes each: number and six arguments. A
-	// number of -1 ends them; so does a failure, with the error in RAX.
+	// number of -1 ends them; so does a failure, with the error in RAX. RBX,
+	// R12, R13 and R14 hold the key (key.go).
 batch:
 	MOVQ 0(R15), AX
 	CMPQ AX, $-1
-	JEQ  done
+	JEQ  finished
 	MOVQ 8(R15), DI
 	MOVQ 16(R15), SI
 	MOVQ 24(R15), DX
+	MOVQ BX, R9
+	CMPQ AX, $9        // mmap
+	JNE  change
+	ORQ  R12, DX
 	MOVQ 32(R15), R10
+	ORQ  R13, R10
 	MOVQ 40(R15), R8
+	ORQ  R14, R8
 	MOVQ 48(R15), R9
+change:
 	SYSCALL
 	CMPQ AX, $-4095
 	JCC  failed
 	ADDQ $56, R15
 	JMP  batch
-	PCALIGN $128
-	// 128: clone with the arguments set by the tracer.
+finished:
+	// Without a slot in RBP that is all. With one, on to the guest: its
+	// registers are in the slot (package channel).
+	TESTQ BP, BP
+	JEQ  done
+	MOVQ BP, SP
+	MOVQ -24(SP), AX
+	MOVQ 16(SP), BX
+	MOVQ 8(SP), CX
+	MOVQ -48(SP), DX
+	MOVQ -40(SP), SI
+	MOVQ -32(SP), DI
+	MOVQ 24(SP), BP
+	MOVQ -64(SP), R8
+	MOVQ 0(SP), R9
+	MOVQ -56(SP), R10
+	MOVQ 192(SP), R11
+	MOVQ 32(SP), R12
+	MOVQ 40(SP), R13
+	MOVQ 48(SP), R14
+	MOVQ 56(SP), R15
+	LEAQ 200(SP), SP
+	IRETQ
+	PCALIGN $256
+	// 256: clone with the arguments set by the tracer.
 	SYSCALL
 	TESTQ AX, AX
 	JNE  result
 	PCALIGN $64
-	// 192: ask to die with the parent, whose pid is R12; see that it is there
+	// 320: ask to die with the parent, whose pid is R12; see that it is there
 	// still; and wait for a tracer.
 wait:
 	MOVL $157, AX  // prctl

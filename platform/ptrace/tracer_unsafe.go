@@ -22,6 +22,7 @@ const (
 // tracer makes the ptrace calls of one OS thread, and counts them: an
 // operation's cost is the number of its host calls.
 type tracer struct {
+	key   *key
 	calls uint64
 }
 

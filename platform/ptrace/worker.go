@@ -59,7 +59,7 @@ func (p *Ptrace) worker(core int) (*worker, error) {
 	}
 	p.nworkers++
 	p.workers.Add(1)
-	w := &worker{p: p, want: core}
+	w := &worker{tracer: tracer{key: &p.key}, p: p, want: core}
 	w.core.Store(-1)
 	go onThread(w.loop)
 	return w, nil

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+	"gvisor.dev/gvisor/pkg/hostarch"
 
 	"runsc-lite/platform"
 )
@@ -51,13 +52,19 @@ type zygote struct {
 const readyStubs = 3
 
 // startZygote makes the zygote and the goroutine that serves it.
-func startZygote(memFD, cmdFD int) (*zygote, error) {
-	z := &zygote{work: make(chan struct{}, 1), done: make(chan struct{})}
+//
+// scratch is page 0 of the command file, and otherwise is what the host does with
+// calls that the filter does not allow.
+func startZygote(memFD, cmdFD int, scratch []byte, k *key, otherwise uint32) (*zygote, error) {
+	z := &zygote{tracer: tracer{key: k}, work: make(chan struct{}, 1), done: make(chan struct{})}
 	z.changed.L = &z.mu
 	started := make(chan error)
 	go onThread(func() {
 		defer close(z.done)
 		err := z.start(memFD, cmdFD)
+		if err == nil {
+			err = z.confine(scratch, otherwise)
+		}
 		started <- err
 		if err == nil {
 			z.serve()
@@ -162,10 +169,22 @@ func (z *zygote) prepare() error {
 	if err := unix.Prlimit(z.pid, unix.RLIMIT_CORE, &unix.Rlimit{}, nil); err != nil {
 		return fmt.Errorf("setting the stub's limits: %w", err)
 	}
-	if err := z.prepareCall(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1); err != nil {
-		return err
+	return z.prepareCall(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1)
+}
+
+// confine installs the filter. It holds the key, and must not be left where guests
+// can read it.
+func (z *zygote) confine(scratch []byte, otherwise uint32) error {
+	copy(scratch, program(stubFilter(z.key, otherwise), commandPage))
+	defer clear(scratch)
+	err := z.prepareCall(unix.SYS_MMAP, commandPage, hostarch.PageSize, unix.PROT_READ, mapFlags, commandFD, 0)
+	if err == nil {
+		err = z.prepareCall(unix.SYS_PRCTL, unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, commandPage)
 	}
-	return z.prepareCall(unix.SYS_PRCTL, unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, stubData+dataProg)
+	if err == nil {
+		err = z.prepareCall(unix.SYS_MUNMAP, commandPage, hostarch.PageSize)
+	}
+	return err
 }
 
 func (z *zygote) setOptions() unix.Errno {
