@@ -27,8 +27,10 @@ func TestGuestRules(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(string(text), `c_srcs = glob(["*.c"])`) {
-		t.Error("tests/guest/BUILD.bazel does not build all of *.c")
+	for _, line := range []string{`c_srcs = glob(["*.c"])`, `headers = glob(["*.h"])`} {
+		if !strings.Contains(string(text), line) {
+			t.Errorf("tests/guest/BUILD.bazel has no %s", line)
+		}
 	}
 	each(t, "main.go", func(name string, _ []byte) {
 		dir, ok := strings.CutPrefix(path.Dir(name), "tests/guest/go/")
