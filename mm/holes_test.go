@@ -132,3 +132,38 @@ func TestHint(t *testing.T) {
 		}
 	}
 }
+
+// TestLow maps below 2 GiB until that is full.
+func TestLow(t *testing.T) {
+	mem := newMemory(t)
+	s, _ := newTestSpace(t, mem)
+	low := func(hint hostarch.Addr, length uint64) (hostarch.Addr, error) {
+		return s.Mmap(MmapOptions{Addr: hint, Length: length, Low: true, MaxProt: hostarch.AnyAccess})
+	}
+	const half = 1 << 29
+	mapAt(t, s, lowStart+half, 1, MmapOptions{GrowsDown: true})
+	for _, tt := range []struct {
+		hint   hostarch.Addr
+		length uint64
+		want   hostarch.Addr // 0: ENOMEM
+	}{
+		{0, pageSize, lowStart},
+		{0, pageSize, lowStart + pageSize},
+		{1 << 40, pageSize, lowStart + 2*pageSize},
+		{lowStart, pageSize, lowStart + 3*pageSize},
+		{0x20000000, pageSize, 0x20000000},
+		{lowEnd - pageSize, 2 * pageSize, lowStart + 4*pageSize},
+		{0, half - stackGuard - 6*pageSize, lowStart + 6*pageSize}, // up to the stack's gap
+		{0, pageSize, lowStart + half + pageSize},
+		{0, half, 0},
+		{0, half - 2*pageSize, lowStart + half + 2*pageSize},
+		{0, pageSize, 0},
+		{0, 1 << 32, 0},
+		{0, 1 << 45, 0},
+	} {
+		got, err := low(tt.hint, tt.length)
+		if got != tt.want || (err == unix.ENOMEM) != (tt.want == 0) {
+			t.Errorf("%d pages, hint %#x: %#x, %v; want %#x", tt.length/pageSize, tt.hint, got, err, tt.want)
+		}
+	}
+}

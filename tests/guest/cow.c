@@ -291,6 +291,148 @@ static void many_forks(void) {
   }
 }
 
+// What a thread writes while others fork is never lost. Each has a word of its own
+// in every page.
+static void *counter(void *arg) {
+  unsigned *mine = (unsigned *)arg;
+  unsigned n = 0;
+  while (!stop_writing || n < 100) {
+    for (int i = 0; i < 16; i++) {
+      volatile unsigned *p = mine + i * (PAGE / 4);
+      if (*p != n) FAIL("a thread finds %u, and wrote %u", *p, n);
+      *p = n + 1;
+    }
+    n++;
+  }
+  return NULL;
+}
+
+// One lets the kernel write: what a file holds, into half of a page.
+static void *reader(void *arg) {
+  char *mine = arg;
+  int fd = SYS(open("numbers", O_RDONLY));
+  for (unsigned n = 0; !stop_writing || n < 100; n++) {
+    EQ(2048, SYS(pread(fd, mine, 2048, n % 8 * 2048)));
+    for (int i = 0; i < 2048; i++)
+      if (mine[i] != (char)('a' + n % 8)) FAIL("read %u: byte %d is %d", n, i, mine[i]);
+  }
+  return NULL;
+}
+
+static void nothing_is_lost(void) {
+  scratch();
+  int fd = SYS(open("numbers", O_RDWR | O_CREAT, 0600));
+  for (int i = 0; i < 8; i++) {
+    char text[2048];
+    memset(text, 'a' + i, sizeof(text));
+    EQ(2048, SYS(write(fd, text, sizeof(text))));
+  }
+  char *p = map_private(16 * PAGE);
+  stop_writing = 0;
+  pthread_t t[4];
+  for (long i = 0; i < 3; i++) ZERO(pthread_create(&t[i], NULL, counter, p + 2048 + i * 64));
+  ZERO(pthread_create(&t[3], NULL, reader, p));
+  for (unsigned i = 0; i < 60; i++) {
+    *(volatile unsigned *)(p + 4000) = i;  // in the page that is read into
+    pid_t pid = SYS(fork());
+    if (pid == 0) {
+      EQ(i, *(volatile unsigned *)(p + 4000));
+      memset(p, 0, 16 * PAGE);
+      _exit(0);
+    }
+    *(volatile unsigned *)(p + 4000) = i + 1000;
+    EXITS(0, pid);
+    EQ(i + 1000, *(volatile unsigned *)(p + 4000));
+  }
+  stop_writing = 1;
+  for (int i = 0; i < 4; i++) ZERO(pthread_join(t[i], NULL));
+}
+
+// Threads touch the same pages for the first time, all at once, by loads and by
+// stores; and one takes pages away meanwhile.
+static pthread_barrier_t together;
+static char *fresh, *text_pages;
+enum { ROUNDS = 40, FRESH = 32 };
+
+static void *toucher(void *arg) {
+  long me = (long)arg;
+  for (int r = 0; r < ROUNDS; r++) {
+    pthread_barrier_wait(&together);
+    char *p = fresh + (long)r * FRESH * PAGE;
+    for (int i = 0; i < FRESH; i++) {
+      if (me & 1)
+        p[i * PAGE + me] = 1 + me;
+      else
+        EQ(0, p[i * PAGE + me]);
+      EQ('a' + i % 4, text_pages[i % 4 * PAGE]);
+      if (me == 0 && i % 8 == 0) SYS(madvise(text_pages, 4 * PAGE, MADV_DONTNEED));
+    }
+    pthread_barrier_wait(&together);
+    for (int i = 0; i < FRESH; i++)
+      for (int k = 0; k < 4; k++) EQ(k & 1 ? 1 + k : 0, p[i * PAGE + k]);
+  }
+  return NULL;
+}
+
+static void touch_together(void) {
+  scratch();
+  int fd = SYS(open("text", O_RDWR | O_CREAT, 0600));
+  for (int i = 0; i < 4; i++) {
+    char page[PAGE];
+    memset(page, 'a' + i, sizeof(page));
+    EQ(PAGE, SYS(write(fd, page, sizeof(page))));
+  }
+  text_pages = mmap(NULL, 4 * PAGE, PROT_READ, MAP_PRIVATE, fd, 0);
+  CHECK(text_pages != MAP_FAILED);
+  fresh = map_private((long)ROUNDS * FRESH * PAGE);
+  ZERO(pthread_barrier_init(&together, NULL, 4));
+  pthread_t t[4];
+  for (long i = 0; i < 4; i++) ZERO(pthread_create(&t[i], NULL, toucher, (void *)i));
+  for (int i = 0; i < 4; i++) ZERO(pthread_join(t[i], NULL));
+}
+
+// Parent and child unmap, protect and truncate what they share with a file, each
+// for itself.
+static void file_pages_apart(void) {
+  scratch();
+  int fd = SYS(open("f", O_RDWR | O_CREAT, 0600)), go[2], ok[2];
+  SYS(ftruncate(fd, 8 * PAGE));
+  SYS(pipe(go));
+  SYS(pipe(ok));
+  char *shared = mmap(NULL, 8 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  char *own = mmap(NULL, 8 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+  for (int i = 0; i < 8; i++) shared[i * PAGE] = 's', own[i * PAGE] = 'o';
+  pid_t pid = SYS(fork());
+  if (pid == 0) {
+    own[0] = 'c';
+    SYS(munmap(own + PAGE, PAGE));
+    SYS(mprotect(own + 2 * PAGE, PAGE, PROT_READ));
+    put(ok[1], 'k');
+    get(go[0]);  // the parent has truncated
+    CHECK(shared[3 * PAGE] == 's' && own[3 * PAGE] == 'o');
+    pid = SYS(fork());
+    if (pid == 0) {
+      *(volatile char *)(own + 5 * PAGE) = 1;
+      _exit(0);
+    }
+    DIES(SIGBUS, pid);
+    pid = SYS(fork());
+    if (pid == 0) {
+      *(volatile char *)(shared + 5 * PAGE) = 1;
+      _exit(0);
+    }
+    DIES(SIGBUS, pid);
+    _exit(0);
+  }
+  get(ok[0]);
+  CHECK(own[0] == 'o' && own[PAGE] == 'o');
+  own[2 * PAGE] = 'p';
+  SYS(ftruncate(fd, 4 * PAGE + 1));
+  put(go[1], 'g');
+  EXITS(0, pid);
+  CHECK(own[3 * PAGE] == 'o' && own[2 * PAGE] == 'p');
+}
+
 TESTS(T(private_globals), T(parent_writes), T(big_array), T(grandchildren), T(parent_gone_first), T(shared_is_shared),
       T(counter_in_shared), T(system_call_writes), T(read_into_untouched), T(stacks), T(fork_with_threads),
-      T(protections_are_own), T(dontfork), T(many_forks))
+      T(protections_are_own), T(dontfork), T(many_forks), T(nothing_is_lost), T(touch_together), T(file_pages_apart))

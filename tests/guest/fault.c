@@ -3,6 +3,7 @@
 #include "check.h"
 
 #include <immintrin.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <ucontext.h>
 
@@ -356,7 +357,77 @@ static void segment_bases(void) {
   ERR(EINVAL, syscall(SYS_arch_prctl, 0x9999, 0));
 }
 
+// Code that runs into a page which is data: the instruction begins in one page
+// and ends in the other.
+static void runs_off_the_page(void) {
+  unsigned char *p = map_private(2 * PAGE);
+  p[PAGE - 1] = 0xb8;  // mov $imm, %eax
+  p[PAGE + 4] = 0xc3;  // ret
+  SYS(mprotect(p, PAGE, PROT_READ | PROT_EXEC));
+  TRY(SIGSEGV, ((int (*)(void))(p + PAGE - 1))());
+  EQ(SEGV_ACCERR, info.si_code);
+  CHECK(info.si_addr == p + PAGE && rip == (long)(p + PAGE - 1));
+  SYS(mprotect(p + PAGE, PAGE, PROT_READ | PROT_WRITE | PROT_EXEC));
+  EQ(0, ((int (*)(void))(p + PAGE - 1))());
+  p[PAGE] = 9;
+  EQ(9, ((int (*)(void))(p + PAGE - 1))());
+}
+
+// An instruction that writes to itself is no jump to where it must not go.
+static void writes_to_itself(void) {
+  static const unsigned char code[] = {
+      0xc6, 0x05, 0xf9, 0xff, 0xff, 0xff, 0xc6,  // here: movb $0xc6, here(%rip)
+      0xb8, 7, 0, 0, 0, 0xc3,                    // mov $7, %eax; ret
+  };
+  unsigned char *p = map_private(PAGE);
+  memcpy(p, code, sizeof(code));
+  SYS(mprotect(p, PAGE, PROT_READ | PROT_WRITE | PROT_EXEC));
+  EQ(7, ((int (*)(void))p)());
+  for (int i = 0; i < 5; i++) {
+    pid_t pid = SYS(fork());  // the page is to be copied now
+    EQ(7, ((int (*)(void))p)());
+    if (pid == 0) _exit(0);
+    EXITS(0, pid);
+  }
+  SYS(mprotect(p, PAGE, PROT_READ | PROT_EXEC));
+  TRY(SIGSEGV, ((int (*)(void))p)());
+  EQ(SEGV_ACCERR, info.si_code);
+  CHECK(info.si_addr == p && rip == (long)p);
+}
+
+// Threads that all fault for good at the same time each hear of their own.
+static __thread sigjmp_buf my_back;
+static __thread void *my_addr;
+
+static void on_my_fault(int sig UNUSED, siginfo_t *si, void *u UNUSED) {
+  my_addr = si->si_code == SEGV_ACCERR ? si->si_addr : NULL;
+  siglongjmp(my_back, 1);
+}
+
+static void *faulter(void *arg) {
+  volatile char *mine = arg;
+  for (int i = 0; i < 200; i++) {
+    if (sigsetjmp(my_back, 1) == 0) {
+      mine[i] = 1;
+      FAIL("a store to a page that is read-only");
+    }
+    CHECK(my_addr == mine + i);
+    CHECK(mine[i] == 0);
+  }
+  return NULL;
+}
+
+static void faults_in_threads(void) {
+  char *p = map_private(4 * PAGE);
+  SYS(mprotect(p, 4 * PAGE, PROT_READ));
+  handle_info(SIGSEGV, on_my_fault, 0);
+  pthread_t t[4];
+  for (int i = 0; i < 4; i++) ZERO(pthread_create(&t[i], NULL, faulter, p + i * PAGE));
+  for (int i = 0; i < 4; i++) ZERO(pthread_join(t[i], NULL));
+}
+
 TESTS(T(divide_by_zero), T(illegal), T(breakpoint), T(single_step), T(segv_codes), T(not_canonical),
       T(kernel_addresses), T(privileged), T(bus_error), T(float_exception), T(fatal_faults), T(aborts),
       T(fault_in_handler), T(registers_kept), T(sse_kept), T(avx_kept), T(fp_frame_writable), T(fp_across_processes),
-      T(fp_across_fork), T(system_call_registers), T(system_call_leaves), T(unknown_calls), T(segment_bases))
+      T(fp_across_fork), T(system_call_registers), T(system_call_leaves), T(unknown_calls), T(segment_bases),
+      T(runs_off_the_page), T(writes_to_itself), T(faults_in_threads))
