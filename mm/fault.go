@@ -174,6 +174,32 @@ func (s *Space) addPages(a *area, start hostarch.Addr, r memfile.Range, write bo
 	return e
 }
 
+// copying says how much a copy-on-write fault copies: a block around the address at
+// first, so that one fault serves for what lies close by; less where the faults of a
+// Space turn out to be far apart, and more where each begins at the end of the last.
+type copying struct {
+	next  hostarch.Addr // where the last copy ended
+	apart int           // faults in a row that were elsewhere
+	run   int           // faults in a row that were there
+}
+
+const (
+	apartFaults  = 8
+	maxCopyBlock = 64 << 10
+)
+
+func (c *copying) size(addr hostarch.Addr) hostarch.Addr {
+	if addr == c.next {
+		c.run, c.apart = c.run+1, 0
+		return min(hostarch.Addr(copyBlock)<<min(c.run, 2), maxCopyBlock)
+	}
+	c.run = 0
+	if c.apart++; c.apart > apartFaults {
+		return pageSize
+	}
+	return copyBlock
+}
+
 // own makes the pages around addr this Space's own, to be written.
 func (s *Space) own(a *area, e *extent, addr hostarch.Addr) (*extent, error) {
 	if e.owned {
@@ -194,8 +220,10 @@ func (s *Space) own(a *area, e *extent, addr hostarch.Addr) (*extent, error) {
 			return e, nil
 		}
 	}
-	start := max(e.start, addr&^(copyBlock-1))
-	end := min(e.end, addr&^(copyBlock-1)+copyBlock)
+	block := s.cow.size(addr)
+	start := max(e.start, addr&^(block-1))
+	end := min(e.end, addr&^(block-1)+block)
+	s.cow.next = end
 	r, err := s.cfg.File.Allocate(uint64(end-start), memfile.Options{Overwrite: true})
 	if err != nil {
 		start, end = addr, addr+pageSize

@@ -122,6 +122,7 @@ type Space struct {
 
 	// hot are blocks that were copied on write lately; see Fork.
 	hot [maxHot]hostarch.Addr
+	cow copying
 }
 
 // area is a mapping of the guest's (vm_area_struct).
