@@ -175,8 +175,8 @@ func New(c Config) *FS {
 }
 
 // CachedNames implements vfs.NameCacher: names of processes that are gone hold on to
-// what is left of those.
-func (fs *FS) CachedNames() int { return 2048 }
+// what is left of those, some 8 KiB for a process.
+func (fs *FS) CachedNames() int { return 256 }
 
 // root is the root directory.
 type root struct {
