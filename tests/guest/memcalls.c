@@ -689,6 +689,69 @@ static void kernel_access(void) {
   (void)null;
 }
 
+// The memory of another process.
+static void other_process(void) {
+  int go[2], ok[2];
+  SYS(pipe(go));
+  SYS(pipe(ok));
+  char *p = island(8), *mine = island(4);
+  for (int i = 0; i < 8; i++) memset(p + i * PAGE, 'a' + i, PAGE);
+  pid_t pid = SYS(fork());
+  if (pid == 0) {
+    memset(p, 'c', PAGE);
+    SYS(mprotect(p + 2 * PAGE, PAGE, PROT_READ));
+    SYS(mprotect(p + 3 * PAGE, PAGE, PROT_NONE));
+    put(ok[1], 'k');
+    get(go[0]);
+    CHECK(p[PAGE] == 'W' && p[PAGE + 99] == 'W' && p[PAGE + 100] == 'b' && p[4 * PAGE + 5] == 'W');
+    EQ('c', p[2 * PAGE]);
+    _exit(0);
+  }
+  get(ok[0]);
+  struct iovec local[2] = {{mine, 10}, {mine + PAGE, 3 * PAGE}}, remote[3] = {{p + PAGE - 5, 10}, {p, 0}, {p + 7 * PAGE, PAGE}};
+  EQ(10 + PAGE, SYS(process_vm_readv(pid, local, 2, remote, 3, 0)));
+  CHECK(memcmp(mine, "cccccbbbbb", 10) == 0 && mine[PAGE] == 'h' && mine[2 * PAGE - 1] == 'h' && mine[2 * PAGE] == 0);
+  EQ('a', p[0]);  // of this process nothing has changed
+  remote[0].iov_base = p + PAGE, remote[0].iov_len = 8 * PAGE;
+  EQ(2 * PAGE, SYS(process_vm_readv(pid, &local[1], 1, remote, 1, 0)));  // up to what cannot be read
+  remote[0].iov_base = p + 3 * PAGE;
+  ERR(EFAULT, process_vm_readv(pid, local, 2, remote, 1, 0));
+  remote[0].iov_base = (void *)-PAGE;
+  ERR(EFAULT, process_vm_readv(pid, local, 2, remote, 1, 0));
+  remote[0].iov_base = p, remote[0].iov_len = -1;
+  ERR(EINVAL, process_vm_readv(pid, local, 2, remote, 1, 0));
+  remote[0].iov_len = 10;
+  ERR(EINVAL, process_vm_readv(pid, local, 2, remote, 1, 1));
+  ERR(EINVAL, process_vm_readv(pid, local, 1025, remote, 1, 0));
+  ERR(EINVAL, process_vm_readv(pid, local, 2, remote, 1025, 0));
+  ERR(EFAULT, process_vm_readv(pid, (void *)8, 2, remote, 1, 0));
+  ERR(EFAULT, process_vm_readv(pid, local, 2, (void *)8, 1, 0));
+  EQ(0, SYS(process_vm_readv(pid, local, 0, (void *)8, 1, 0)));
+  EQ(0, SYS(process_vm_readv(pid, local, 2, remote, 0, 0)));
+  ERR(ESRCH, process_vm_readv(0x3fffff, local, 2, remote, 1, 0));
+  local[0].iov_base = mine + 4 * PAGE;
+  ERR(EFAULT, process_vm_readv(pid, local, 1, remote, 1, 0));
+  local[0].iov_base = mine + 4 * PAGE - 4;
+  EQ(4, SYS(process_vm_readv(pid, local, 1, remote, 1, 0)));
+  memset(mine, 'W', 2 * PAGE);
+  local[0] = (struct iovec){mine, 106};
+  remote[0] = (struct iovec){p + PAGE, 100}, remote[1] = (struct iovec){p + 4 * PAGE, 6};
+  EQ(106, SYS(process_vm_writev(pid, local, 1, remote, 2, 0)));
+  remote[0] = (struct iovec){p + 2 * PAGE, 100};
+  ERR(EFAULT, process_vm_writev(pid, local, 1, remote, 1, 0));  // as a store would
+  remote[0] = (struct iovec){p + 6 * PAGE, 50};
+  EQ(50, SYS(process_vm_writev(getpid(), local, 1, remote, 1, 0)));
+  CHECK(p[6 * PAGE + 49] == 'W' && p[6 * PAGE + 50] == 'g');
+  put(go[1], 'g');
+  EXITS(0, pid);
+  ERR(ESRCH, process_vm_readv(pid, local, 1, remote, 1, 0));
+  if (geteuid() == 0) {
+    ordinary();
+    ERR(EPERM, process_vm_readv(1, local, 1, remote, 1, 0));
+  }
+}
+
 TESTS(T(mmap_errors), T(mmap_flags), T(protections), T(mremap_errors), T(mremap_kinds), T(mremap_shared),
       T(shared_in_pieces), T(advice), T(populate), T(fork_advice), T(sync_call), T(core), T(locks), T(lock_limits),
-      T(break_call), T(memory_limits), T(overcommit), T(remap_pages), T(kernel_access))
+      T(break_call), T(memory_limits), T(overcommit), T(remap_pages), T(kernel_access),
+      T(other_process))
