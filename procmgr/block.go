@@ -33,6 +33,7 @@ func (t *Thread) block(ch <-chan struct{}, deadline time.Time, bits uint32) erro
 		return unix.ETIMEDOUT
 	}
 	t.setState(Blocked)
+	t.releaseSlot()
 	begin := time.Now()
 	defer func() {
 		t.resume()
@@ -144,6 +145,7 @@ func notify(ch chan struct{}) {
 // now on.
 func (t *Thread) SetRunner(r Runner) {
 	t.runner.Store(&r)
+	t.acquireSlot()
 	t.setState(Running)
 	if t.Pending() {
 		t.p.mu.Lock()

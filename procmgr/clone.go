@@ -104,7 +104,7 @@ func (tb *Table) forkCharged(t *Thread, u *user, creds *Credentials, o *CloneOpt
 	th := p.newThread(nr, u)
 	th.creds.Store(creds)
 	th.name.Store(t.name.Load())
-	th.nice.Store(t.nice.Load())
+	th.inheritSched(t)
 	th.mask = t.mask
 	if t.saved {
 		th.mask = t.savedMask

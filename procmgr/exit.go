@@ -86,6 +86,7 @@ func (p *Process) beginGroupExit(status uint32) {
 func (t *Thread) FinishExit() (status uint32, last bool) {
 	p, tb := t.p, t.p.table
 	t.releaseVfork()
+	t.releaseSlot()
 	tb.mu.Lock()
 	defer tb.mu.Unlock()
 	if len(p.threads) == 1 && p.id.ns.init == p {
@@ -338,7 +339,8 @@ func (tb *Table) endNamespace(t *Thread) {
 		<-ns.fewer
 		tb.mu.Lock()
 	}
-	t.resume()
+	t.setState(Ready)
+	t.setState(Running)
 }
 
 // killAll ends all processes of a pid namespace. Table.mu is held.

@@ -49,81 +49,27 @@ type report struct {
 
 // reportQueue holds children that Wait has something to collect from. The one that
 // became a child first is at the front: Linux's do_wait goes through the children in
-// this order. It is a binary heap.
-type reportQueue struct{ heap []*Process }
+// this order.
+type reportQueue struct{ heap[Process, byAge] }
 
-func (q *reportQueue) first() *Process {
-	if len(q.heap) == 0 {
-		return nil
-	}
-	return q.heap[0]
-}
+type byAge struct{}
+
+func (byAge) less(a, b *Process) bool { return a.seq < b.seq }
+func (byAge) index(p *Process) *int   { return &p.report.index }
 
 // add puts p in, which is in no other queue from then on.
 func (q *reportQueue) add(p *Process) {
-	if p.report.queue == q {
-		return
+	if p.report.queue != q {
+		p.unreport()
+		p.report.queue = q
+		q.heap.add(p)
 	}
-	p.unreport()
-	p.report.queue = q
-	q.heap = append(q.heap, p)
-	q.up(len(q.heap)-1, p)
-}
-
-func (q *reportQueue) remove(p *Process) {
-	i, n := p.report.index, len(q.heap)-1
-	p.report.queue = nil
-	moved := q.heap[n]
-	q.heap[n] = nil
-	q.heap = q.heap[:n]
-	if n == 0 && cap(q.heap) > 64 {
-		q.heap = nil // who once had many children does not keep the memory
-	}
-	if i < n {
-		q.down(q.up(i, moved), moved)
-	}
-}
-
-// up moves p, which belongs at i or nearer to the front, to its place.
-func (q *reportQueue) up(i int, p *Process) int {
-	for i > 0 {
-		above := (i - 1) / 2
-		if q.heap[above].seq <= p.seq {
-			break
-		}
-		q.set(i, q.heap[above])
-		i = above
-	}
-	q.set(i, p)
-	return i
-}
-
-func (q *reportQueue) down(i int, p *Process) {
-	for {
-		below := 2*i + 1
-		if below >= len(q.heap) {
-			break
-		}
-		if below+1 < len(q.heap) && q.heap[below+1].seq < q.heap[below].seq {
-			below++
-		}
-		if p.seq <= q.heap[below].seq {
-			break
-		}
-		q.set(i, q.heap[below])
-		i = below
-	}
-	q.set(i, p)
-}
-
-func (q *reportQueue) set(i int, p *Process) {
-	q.heap[i] = p
-	p.report.index = i
 }
 
 // unreport takes p off the queue that it is in.
 func (p *Process) unreport() {
 	if q := p.report.queue; q != nil {
-		q.remove(p)
+		p.report.queue = nil
+		q.heap.remove(p)
 	}
 }

@@ -89,11 +89,13 @@ type Thread struct {
 	data      atomic.Value
 	runner    atomic.Pointer[Runner]
 	nice      atomic.Int32
+	policy    atomic.Uint32 // schedParam
 	name      atomic.Pointer[string]
 	startTime atomic.Int64 // on the table's clock, ns
 	usage     counters
 	files     ioCounters
 
+	turn  turn
 	kick  chan struct{} // ends Block early
 	timer *time.Timer   // the thread's own, for Block
 
@@ -133,6 +135,7 @@ const (
 	pendStop
 	pendExit
 	pendSaved // a saved mask is to be restored
+	pendYield // the run slot is to be given up
 )
 
 // Runner is what runs a thread's guest code.

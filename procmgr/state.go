@@ -65,8 +65,9 @@ func (t *Thread) setState(to State) {
 // State returns where the thread is at this moment.
 func (t *Thread) State() State { return State(t.state.Load()) }
 
-// resume makes a thread that waited run again.
+// resume makes a thread that waited run again, once it is its turn.
 func (t *Thread) resume() {
 	t.setState(Ready)
+	t.acquireSlot()
 	t.setState(Running)
 }

@@ -19,6 +19,25 @@ type stress struct {
 	guests sync.WaitGroup
 }
 
+// sleeper is a Runner that suspends its thread by itself.
+type sleeper struct{ token chan struct{} }
+
+func (s sleeper) Interrupt() {}
+func (s sleeper) Unpark()    { notify(s.token) }
+
+func (s sleeper) Park(timeout time.Duration) bool {
+	if timeout < 0 {
+		<-s.token
+		return true
+	}
+	select {
+	case <-s.token:
+		return true
+	case <-time.After(timeout):
+		return false
+	}
+}
+
 type guest struct {
 	*stress
 	t   *Thread
@@ -32,7 +51,11 @@ func (s *stress) spawn(t *Thread) {
 	go func() {
 		defer s.guests.Done()
 		g := &guest{s, t, rand.New(rand.NewPCG(seed, 1))}
-		t.SetRunner(nobody{})
+		if seed%2 == 0 {
+			t.SetRunner(nobody{})
+		} else {
+			t.SetRunner(sleeper{make(chan struct{}, 1)})
+		}
 		g.run()
 	}()
 }
@@ -145,7 +168,13 @@ func (g *guest) call() {
 }
 
 func TestStress(t *testing.T) {
-	s := &stress{tb: NewTable(Config{MaxPID: 2000})}
+	t.Run("free", func(t *testing.T) { testStress(t, 0) })
+	t.Run("one slot", func(t *testing.T) { testStress(t, 1) })
+	t.Run("three slots", func(t *testing.T) { testStress(t, 3) })
+}
+
+func testStress(t *testing.T, slots int) {
+	s := &stress{tb: NewTable(Config{MaxPID: 2000, Slots: slots})}
 	s.budget.Store(30_000)
 	if testing.Short() {
 		s.budget.Store(3000)
@@ -174,13 +203,24 @@ func TestStress(t *testing.T) {
 			}
 		}
 		root.NextWork()
-		time.Sleep(100 * time.Microsecond)
+		root.Block(nil, time.Now().Add(100*time.Microsecond))
 	}
 	for err := error(nil); err != unix.ECHILD; _, err = root.Waitpid(-1, unix.WALL) {
 		s.tb.Kill(root, -1, unix.SIGKILL)
 		root.NextWork()
 	}
 	s.guests.Wait()
+	if q := s.tb.sched; q != nil {
+		// Only init holds one.
+		if n := q.waiting.Load(); n != 0 || len(q.queue.items) != 0 {
+			t.Errorf("%d threads wait for a slot", n)
+		}
+		for i := range q.slots {
+			if h := q.slots[i].holder.Load(); h != nil && h != root {
+				t.Errorf("slot %d is held by thread %d", i, h.ID())
+			}
+		}
+	}
 	t.Logf("%d forks, %d calls", s.tb.Forks(), s.calls.Load())
 
 	if p, th, ids := s.tb.ProcessCount(), s.tb.ThreadCount(), s.tb.root.ids.used; p != 1 || th != 1 || ids != 1 {
@@ -189,7 +229,7 @@ func TestStress(t *testing.T) {
 	if n := len(s.tb.users); n != 1 || s.tb.users[0].threads != 1 || s.tb.users[0].pending != 0 {
 		t.Errorf("%d users are left, root has %+v", n, s.tb.users[0])
 	}
-	if init.children != 0 || init.clones != 0 || len(init.exits.heap) != 0 || len(init.changes.heap) != 0 {
+	if init.children != 0 || init.clones != 0 || len(init.exits.items) != 0 || len(init.changes.items) != 0 {
 		t.Errorf("init has %d children", init.children)
 	}
 	if s.tb.root.threads != 1 || s.tb.subreapers != 0 {

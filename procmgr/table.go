@@ -15,6 +15,10 @@ type Config struct {
 	MaxPID int
 	// Limits are what init starts with; nil: DefaultLimits.
 	Limits *[NumLimits]Limit
+	// Slots is how many threads may be Running at a time: the others are Ready, and
+	// wait for their turn by priority and fairness. 0: all may, and who gets a
+	// processor is for the host to say.
+	Slots int
 	// Now reads a monotonic clock, for start times. nil: time since NewTable.
 	Now func() time.Duration
 }
@@ -24,6 +28,7 @@ type Config struct {
 type Table struct {
 	now    func() time.Duration
 	limits [NumLimits]Limit
+	sched  *scheduler // nil: run slots are not limited
 
 	mu         sync.Mutex
 	root       PIDNamespace
@@ -50,6 +55,9 @@ func NewTable(c Config) *Table {
 	}
 	if c.MaxPID <= 1 || c.MaxPID > MaxPID {
 		c.MaxPID = 32768
+	}
+	if c.Slots > 0 {
+		tb.sched = newScheduler(c.Slots, tb.now)
 	}
 	tb.root.table = tb
 	tb.root.ids.init(c.MaxPID)

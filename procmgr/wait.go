@@ -233,7 +233,7 @@ func (t *Thread) findIn(queue *reportQueue, q *query) *Process {
 		return c
 	}
 	var found *Process
-	for _, c := range queue.heap {
+	for _, c := range queue.items {
 		if (found == nil || c.seq < found.seq) && c.hasNews(q) && t.eligible(c, q) {
 			found = c
 		}

@@ -40,6 +40,8 @@ func (t *Thread) NextWork() Work {
 			if w, ok := t.nextSignal(); ok {
 				return w
 			}
+		case bits&pendYield != 0:
+			t.giveUp()
 		default:
 			return Work{}
 		}
@@ -155,6 +157,7 @@ func (t *Thread) stayStopped() {
 		} else {
 			if t.State() != Stopped {
 				t.setState(Stopped)
+				t.releaseSlot()
 				begin = time.Now()
 			}
 			t.endsStop()
