@@ -252,7 +252,24 @@ func (s *Space) replace(a *area, start, end hostarch.Addr, r memfile.Range, owne
 	for _, x := range old {
 		s.drop(x.all())
 	}
+	if l := s.extents.floor(start - 1); l != nil && l.start >= a.start {
+		e = s.join(l, e)
+	}
+	if r := s.extents.ceil(end); r != nil && r.end <= a.end {
+		s.join(e, r)
+	}
 	return e
+}
+
+// join makes one extent of two if they are alike and lie together, here and in the
+// memory file, and returns what holds r then. A fork has fewer of them to copy.
+func (s *Space) join(l, r *extent) *extent {
+	if l.end != r.start || l.off+uint64(l.end-l.start) != r.off || l.given != r.given || l.owned != r.owned || r.end-l.start > anonChunk {
+		return r
+	}
+	s.extents.remove(r.start)
+	l.end, l.change = r.end, max(l.change, r.change)
+	return l
 }
 
 // stackStep is how much a stack grows at once, if it may.

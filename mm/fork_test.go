@@ -292,3 +292,26 @@ func TestSharedParts(t *testing.T) {
 		t.Errorf("%d bytes are left", n)
 	}
 }
+
+// TestForkExtents checks that what is copied piece by piece becomes one again: the
+// next fork has little to do.
+func TestForkExtents(t *testing.T) {
+	mem := newMemory(t)
+	s, g := newTestSpace(t, mem)
+	mapAt(t, s, testAddr, 1024, MmapOptions{})
+	for i := range hostarch.Addr(1024) {
+		mustStore(t, g, s, testAddr+i*pageSize, uint64(i))
+	}
+	child, c := fork(t, s, g, ForkOptions{})
+	for i := range hostarch.Addr(1024) {
+		mustStore(t, c, child, testAddr+i*pageSize, uint64(i)+5000)
+	}
+	if n := child.extents.len(); n > 8 {
+		t.Errorf("%d extents", n)
+	}
+	c.check(t, child)
+	for i := range hostarch.Addr(1024) {
+		mustLoad(t, g, s, testAddr+i*pageSize, uint64(i))
+		mustLoad(t, c, child, testAddr+i*pageSize, uint64(i)+5000)
+	}
+}
