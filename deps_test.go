@@ -18,13 +18,17 @@ runsc-lite            → sentry sentry/syscalls sentry/trace sentry/task procmg
 
 sentry                → sentry/syscalls sentry/trace sentry/task
                         sentry/fs/tty sentry/fs/overlay sentry/fs/hostdir sentry/fs/proc sentry/fs/sys sentry/fs/synth sentry/fs/dev sentry/fs/tmpfs sentry/fs/hostfd sentry/fs/pipe
-                        sentry/fdtable sentry/vfs sentry/futex loader sentry/clock procmgr mm mm/memfile platform hostcall
+                        sentry/socket/netns sentry/fdtable sentry/vfs sentry/futex loader sentry/clock procmgr mm mm/memfile platform hostcall
 sentry/syscalls       → sentry/task
                         sentry/fs/pipe sentry/fs/eventfd sentry/fs/epoll sentry/fs/timerfd sentry/fs/signalfd sentry/fs/tmpfs
-                        sentry/fdtable sentry/vfs sentry/vfs/lock sentry/futex loader sentry/clock procmgr mm mm/memfile
+                        sentry/socket sentry/fdtable sentry/vfs sentry/vfs/lock sentry/futex loader sentry/clock procmgr mm mm/memfile
 sentry/trace          → sentry/task procmgr mm
 sentry/task           → sentry/fs/pipe sentry/fs/epoll sentry/fs/signalfd sentry/fs/tmpfs
-                        sentry/fdtable sentry/vfs sentry/futex loader sentry/clock procmgr mm mm/memfile platform hostcall
+                        sentry/socket/netns sentry/fdtable sentry/vfs sentry/futex loader sentry/clock procmgr mm mm/memfile platform hostcall
+
+sentry/socket/netns   → sentry/socket/unix sentry/socket
+sentry/socket/unix    → sentry/socket sentry/vfs
+sentry/socket         → sentry/vfs
 
 sentry/fs/proc        → sentry/fs/synth sentry/fdtable sentry/vfs sentry/cpuid procmgr mm
 sentry/fs/sys         → sentry/fs/synth sentry/vfs sentry/cpuid

@@ -23,6 +23,7 @@ import (
 	"runsc-lite/sentry/fs/pipe"
 	"runsc-lite/sentry/fs/tmpfs"
 	"runsc-lite/sentry/futex"
+	"runsc-lite/sentry/socket/netns"
 	"runsc-lite/sentry/syscalls"
 	"runsc-lite/sentry/task"
 )
@@ -70,6 +71,7 @@ type Sandbox struct {
 	vdso     *loader.VDSO
 	kernel   *task.Kernel
 	notifier *hostcall.Notifier
+	net      *netns.Namespace
 	init     *initProcess
 	program  *procmgr.Process
 	closers  []func() // in the order they were made
@@ -80,7 +82,7 @@ type Sandbox struct {
 // Start makes a sandbox and starts the program. An error that concerns the
 // program is a *ProgramError.
 func Start(spec Spec) (_ *Sandbox, err error) {
-	s := &Sandbox{notifier: hostcall.NewNotifier()}
+	s := &Sandbox{notifier: hostcall.NewNotifier(), net: netns.New()}
 	s.onClose(s.notifier.Close)
 	defer func() {
 		if err != nil {
@@ -118,6 +120,7 @@ func Start(spec Spec) (_ *Sandbox, err error) {
 		Mounts:      tree,
 		Pipes:       pipes,
 		Shmem:       tmpfs.New(tmpfs.Options{Memory: fileMemory{s.memory}, Dev: devMemfd}),
+		Net:         s.net,
 		Tracer:      spec.Tracer,
 		Log:         spec.Log,
 		CPUs:        processors(),

@@ -10,6 +10,7 @@ import (
 
 	"runsc-lite/mm"
 	"runsc-lite/sentry/fs/signalfd"
+	"runsc-lite/sentry/socket"
 	"runsc-lite/sentry/task"
 	"runsc-lite/sentry/vfs"
 )
@@ -51,6 +52,9 @@ func (x *transfer) move(t *task.Task) (uint64, error) {
 	f := x.f
 	if x.write && !f.Writable() || !x.write && !f.Readable() {
 		return 0, unix.EBADF
+	}
+	if s, ok := f.Ops().(socket.Socket); ok {
+		return x.socketRW(t, s)
 	}
 	if err := f.Admit(t, x.write); err != nil {
 		return 0, task.Interrupted(err, task.RestartSys)

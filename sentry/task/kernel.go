@@ -32,6 +32,7 @@ import (
 	"runsc-lite/sentry/fs/pipe"
 	"runsc-lite/sentry/fs/tmpfs"
 	"runsc-lite/sentry/futex"
+	"runsc-lite/sentry/socket/netns"
 	"runsc-lite/sentry/vfs"
 )
 
@@ -48,7 +49,8 @@ type Config struct {
 	Mounts   *vfs.Namespace
 	Pipes    *pipe.Pool
 	Shmem    *tmpfs.FS // holds what memfd_create(2) makes; mounted nowhere
-	Tracer   Tracer    // strace; nil for none
+	Net      *netns.Namespace
+	Tracer   Tracer // strace; nil for none
 	Log      *slog.Logger
 	CPUs     int // processors that the guest sees
 	Hostname string
@@ -68,6 +70,7 @@ type Kernel struct {
 	// missed counts the calls that no handler serves, by number.
 	missed [512]atomic.Uint64
 
+	fpForm  atomic.Pointer[fpForm]
 	patcher platform.CallPatcher // nil: the platform has none
 	tasks   sync.WaitGroup
 }
