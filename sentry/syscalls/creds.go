@@ -173,7 +173,7 @@ func sysCapget(t *task.Task, a *task.Args) (uint64, error) {
 	}
 	c := t.Thread().Credentials()
 	if pid != 0 {
-		th := t.Kernel().Procs.GetThread(int(pid))
+		th := t.Lookup(int(pid))
 		if th == nil {
 			return 0, unix.ESRCH
 		}
@@ -198,7 +198,7 @@ func sysCapset(t *task.Task, a *task.Args) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if pid != 0 && int(pid) != t.Thread().ID() {
+	if pid != 0 && int(pid) != t.TID() {
 		return 0, unix.EPERM
 	}
 	var b [24]byte

@@ -230,7 +230,7 @@ func fcntlLock(t *task.Task, f *vfs.File, cmd int32, addr hostarch.Addr) error {
 		}
 		r.Owner, r.PID = f, -1
 	} else {
-		r.Owner, r.PID = t.FDs(), int32(t.Process().ID())
+		r.Owner, r.PID = t.FDs(), int32(t.PID())
 	}
 	switch cmd {
 	case unix.F_GETLK, unix.F_OFD_GETLK:

@@ -206,7 +206,7 @@ func sysSetRobustList(t *task.Task, a *task.Args) (uint64, error) {
 func sysGetRobustList(t *task.Task, a *task.Args) (uint64, error) {
 	o := t
 	if tid := a.Int(0); tid != 0 {
-		if o = task.Of(t.Kernel().Procs.GetThread(int(tid))); o == nil {
+		if o = task.Of(t.Lookup(int(tid))); o == nil {
 			return 0, unix.ESRCH
 		}
 		if o.Process() != t.Process() && !t.Thread().Credentials().HasCap(unix.CAP_SYS_PTRACE) {

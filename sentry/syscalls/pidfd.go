@@ -74,10 +74,9 @@ func sysPidfdOpen(t *task.Task, a *task.Args) (uint64, error) {
 	if a.Uint(1)&^unix.PIDFD_NONBLOCK != 0 || a.Int(0) <= 0 {
 		return 0, unix.EINVAL
 	}
-	procs := t.Kernel().Procs
-	p := procs.GetProcess(int(a.Int(0)))
+	p := t.Thread().Namespace().GetProcess(int(a.Int(0)))
 	if p == nil {
-		if procs.GetThread(int(a.Int(0))) != nil {
+		if t.Lookup(int(a.Int(0))) != nil {
 			return 0, unix.EINVAL
 		}
 		return 0, unix.ESRCH
@@ -113,15 +112,15 @@ func sysPidfdSendSignal(t *task.Task, a *task.Args) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if p.Ended() && t.Kernel().Procs.GetProcess(p.ID()) != p {
-		return 0, unix.ESRCH
+	if p.IDIn(t.Thread().Namespace()) == 0 {
+		return 0, unix.EINVAL // in a pid namespace that the caller does not see
 	}
 	if infoAddr == 0 {
-		return 0, t.Kernel().Procs.Kill(t.Thread(), p.ID(), unix.Signal(sig))
+		return 0, t.Kernel().Procs.KillProcess(t.Thread(), p, unix.Signal(sig))
 	}
 	info, err := copyInSiginfo(t, infoAddr, sig, p == t.Process())
 	if err != nil {
 		return 0, err
 	}
-	return 0, t.Kernel().Procs.Sigqueue(t.Thread(), p.ID(), 0, info)
+	return 0, t.Kernel().Procs.SigqueueProcess(t.Thread(), p, info)
 }

@@ -78,6 +78,9 @@ func sysClone3(t *task.Task, a *task.Args) (uint64, error) {
 	if (stack == 0) != (stackSize == 0) {
 		return 0, unix.EINVAL
 	}
+	if flags&(unix.CLONE_THREAD|unix.CLONE_PARENT) != 0 && f(4) != 0 {
+		return 0, unix.EINVAL // these have no exit signal of their own
+	}
 	if (setTID == 0) != (setTIDSize == 0) || setTIDSize > maxSetTID {
 		return 0, unix.EINVAL
 	}
@@ -215,7 +218,7 @@ func sysWait4(t *task.Task, a *task.Args) (uint64, error) {
 	case pid == -1:
 		o.Kind = procmgr.WaitAny
 	case pid == 0:
-		o.Kind, o.ID = procmgr.WaitPGID, t.Process().GroupID()
+		o.Kind = procmgr.WaitPGID
 	default:
 		o.Kind, o.ID = procmgr.WaitPID, int(pid)
 	}
@@ -247,6 +250,7 @@ func sysWaitid(t *task.Task, a *task.Args) (uint64, error) {
 		return 0, unix.EINVAL
 	}
 	o := procmgr.WaitOptions{Options: int(options)}
+	nonblock := false
 	switch kind {
 	case unix.P_ALL:
 		o.Kind = procmgr.WaitAny
@@ -259,29 +263,26 @@ func sysWaitid(t *task.Task, a *task.Args) (uint64, error) {
 		if id < 0 {
 			return 0, unix.EINVAL
 		}
-		if id == 0 {
-			id = int32(t.Process().GroupID())
-		}
 		o.Kind, o.ID = procmgr.WaitPGID, int(id)
 	case unix.P_PIDFD:
 		if id < 0 {
 			return 0, unix.EINVAL
 		}
-		p, nonblock, err := pidfdProcess(t, id)
-		if err != nil {
+		var err error
+		if o.Process, nonblock, err = pidfdProcess(t, id); err != nil {
 			return 0, err
 		}
-		o.Kind, o.ID = procmgr.WaitPID, p.ID()
-		if nonblock && o.Options&unix.WNOHANG == 0 {
+		o.Kind = procmgr.WaitProcess
+		nonblock = nonblock && options&unix.WNOHANG == 0
+		if nonblock {
 			o.Options |= unix.WNOHANG
-			defer func() {}()
 		}
 	default:
 		return 0, unix.EINVAL
 	}
 	r, err := t.Thread().Wait(o)
-	if err != nil {
-		return 0, task.Interrupted(err, task.RestartSys)
+	if err == nil && r.PID == 0 && nonblock {
+		err = unix.EAGAIN
 	}
 	if r.PID != 0 && usage != 0 {
 		if err := copyOutRusage(t, usage, &r.Rusage); err != nil {
@@ -289,7 +290,8 @@ func sysWaitid(t *task.Task, a *task.Args) (uint64, error) {
 		}
 	}
 	if infoAddr != 0 {
-		// Only the fields that Linux stores: signo, errno, code, pid, uid, status.
+		// Only the fields that Linux stores: signo, errno, code, pid, uid, status;
+		// zeros when there was nothing, or an error.
 		var buf [32]byte
 		if r.PID != 0 {
 			le := binary.LittleEndian
@@ -303,22 +305,22 @@ func sysWaitid(t *task.Task, a *task.Args) (uint64, error) {
 			return 0, err
 		}
 	}
-	return 0, nil
+	return 0, task.Interrupted(err, task.RestartSys)
 }
 
-func sysGetpid(t *task.Task, a *task.Args) (uint64, error) { return uint64(t.Process().ID()), nil }
-func sysGettid(t *task.Task, a *task.Args) (uint64, error) { return uint64(t.Thread().ID()), nil }
+func sysGetpid(t *task.Task, a *task.Args) (uint64, error) { return uint64(t.PID()), nil }
+func sysGettid(t *task.Task, a *task.Args) (uint64, error) { return uint64(t.TID()), nil }
 func sysGetppid(t *task.Task, a *task.Args) (uint64, error) {
-	return uint64(t.Process().ParentID()), nil
+	return uint64(t.Kernel().Procs.Getppid(t.Thread())), nil
 }
 
 func sysSetTidAddress(t *task.Task, a *task.Args) (uint64, error) {
 	t.SetClearTID(a.Addr(0))
-	return uint64(t.Thread().ID()), nil
+	return uint64(t.TID()), nil
 }
 
 func sysGetpgrp(t *task.Task, a *task.Args) (uint64, error) {
-	return uint64(t.Process().GroupID()), nil
+	return uint64(t.Process().GroupIDIn(t.Thread().Namespace())), nil
 }
 
 func sysGetpgid(t *task.Task, a *task.Args) (uint64, error) {

@@ -5,17 +5,18 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"runsc-lite/procmgr"
 	"runsc-lite/sentry/task"
 )
 
 // Scheduling policies (sched(7)).
 const (
-	schedOther       = 0
-	schedFIFO        = 1
-	schedRR          = 2
-	schedBatch       = 3
-	schedIdle        = 5
-	schedDeadline    = 6
+	schedOther       = procmgr.SchedOther
+	schedFIFO        = procmgr.SchedFIFO
+	schedRR          = procmgr.SchedRR
+	schedBatch       = procmgr.SchedBatch
+	schedIdle        = procmgr.SchedIdle
+	schedDeadline    = 6 // not here: nothing is reserved for anybody
 	schedResetOnFork = 0x40000000
 )
 
@@ -63,7 +64,7 @@ func schedTarget(t *task.Task, tid int32) (*task.Task, error) {
 	if tid == 0 {
 		return t, nil
 	}
-	o := task.Of(t.Kernel().Procs.GetThread(int(tid)))
+	o := task.Of(t.Lookup(int(tid)))
 	if o == nil {
 		return nil, unix.ESRCH
 	}
@@ -74,10 +75,12 @@ func sysSchedGetparam(t *task.Task, a *task.Args) (uint64, error) {
 	if a[1] == 0 {
 		return 0, unix.EINVAL
 	}
-	if _, err := schedTarget(t, a.Int(0)); err != nil {
+	o, err := schedTarget(t, a.Int(0))
+	if err != nil {
 		return 0, err
 	}
-	return 0, t.Memory().Space.StoreUint32(a.Addr(1), 0)
+	_, prio, _ := o.Thread().Scheduler()
+	return 0, t.Memory().Space.StoreUint32(a.Addr(1), uint32(prio))
 }
 
 func sysSchedSetparam(t *task.Task, a *task.Args) (uint64, error) {
@@ -88,13 +91,12 @@ func sysSchedSetparam(t *task.Task, a *task.Args) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if _, err := schedTarget(t, a.Int(0)); err != nil {
+	o, err := schedTarget(t, a.Int(0))
+	if err != nil {
 		return 0, err
 	}
-	if prio != 0 {
-		return 0, unix.EINVAL
-	}
-	return 0, nil
+	policy, _, reset := o.Thread().Scheduler()
+	return 0, t.Kernel().Procs.SetScheduler(t.Thread(), o.Thread(), policy, int(int32(prio)), reset)
 }
 
 func sysSchedGetscheduler(t *task.Task, a *task.Args) (uint64, error) {
@@ -102,11 +104,14 @@ func sysSchedGetscheduler(t *task.Task, a *task.Args) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return uint64(o.SchedPolicy()), nil
+	policy, _, reset := o.Thread().Scheduler()
+	if reset {
+		policy |= schedResetOnFork
+	}
+	return uint64(policy), nil
 }
 
-// sysSchedSetscheduler accepts the policies without real-time priority; the
-// others need a privilege that the sandbox does not have.
+// sysSchedSetscheduler is sched_setscheduler(2).
 func sysSchedSetscheduler(t *task.Task, a *task.Args) (uint64, error) {
 	if a[2] == 0 || a.Int(0) < 0 || a.Int(1) < 0 {
 		return 0, unix.EINVAL
@@ -119,20 +124,8 @@ func sysSchedSetscheduler(t *task.Task, a *task.Args) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	switch p := a.Int(1) &^ schedResetOnFork; p {
-	case schedOther, schedBatch, schedIdle:
-		if prio != 0 {
-			return 0, unix.EINVAL
-		}
-		o.SetSchedPolicy(uint32(a.Int(1)))
-		return 0, nil
-	case schedFIFO, schedRR:
-		if prio < 1 || prio > 99 {
-			return 0, unix.EINVAL
-		}
-		return 0, unix.EPERM
-	}
-	return 0, unix.EINVAL
+	policy, reset := a.Int(1)&^schedResetOnFork, a.Int(1)&schedResetOnFork != 0
+	return 0, t.Kernel().Procs.SetScheduler(t.Thread(), o.Thread(), int(policy), int(int32(prio)), reset)
 }
 
 // sysSchedGetaffinity is sched_getaffinity(2): it returns the bytes written.

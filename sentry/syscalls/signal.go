@@ -164,7 +164,7 @@ func userInfo(t *task.Task, sig int32, code int32) procmgr.SigInfo {
 	return procmgr.SigInfo{
 		Signo: sig,
 		Code:  code,
-		PID:   int32(t.Process().ID()),
+		PID:   int32(t.PID()),
 		UID:   t.Thread().Credentials().RUID,
 	}
 }
@@ -204,7 +204,7 @@ func copyInSiginfo(t *task.Task, addr hostarch.Addr, sig int32, self bool) (proc
 
 func sysRtSigqueueinfo(t *task.Task, a *task.Args) (uint64, error) {
 	pid, sig := a.Int(0), a.Int(1)
-	info, err := copyInSiginfo(t, a.Addr(2), sig, int(pid) == t.Process().ID())
+	info, err := copyInSiginfo(t, a.Addr(2), sig, int(pid) == t.PID())
 	if err != nil {
 		return 0, err
 	}
@@ -216,7 +216,7 @@ func sysRtTgsigqueueinfo(t *task.Task, a *task.Args) (uint64, error) {
 	if tgid <= 0 || tid <= 0 {
 		return 0, unix.EINVAL
 	}
-	info, err := copyInSiginfo(t, a.Addr(3), sig, int(tgid) == t.Process().ID())
+	info, err := copyInSiginfo(t, a.Addr(3), sig, int(tgid) == t.PID())
 	if err != nil {
 		return 0, err
 	}

@@ -88,7 +88,7 @@ func cpuClock(t *task.Task, id int32) (int64, error) {
 	if thread {
 		th := t.Thread()
 		if pid != 0 {
-			th = t.Kernel().Procs.GetThread(pid)
+			th = t.Lookup(pid)
 		}
 		if th == nil || th.Process() != t.Process() {
 			return 0, unix.EINVAL
@@ -97,7 +97,7 @@ func cpuClock(t *task.Task, id int32) (int64, error) {
 	}
 	p := t.Process()
 	if pid != 0 {
-		p = t.Kernel().Procs.GetProcess(pid)
+		p = t.Thread().Namespace().GetProcess(pid)
 	}
 	if p == nil {
 		return 0, unix.EINVAL

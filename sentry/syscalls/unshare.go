@@ -6,13 +6,14 @@ import (
 	"runsc-lite/sentry/task"
 )
 
-// sysUnshare is unshare(2). What can be unshared is the descriptor table and
-// the place in the file tree; namespaces are EINVAL, as in a kernel without
-// them. There are no System V semaphores whose undo lists could be shared.
+// sysUnshare is unshare(2). What can be unshared is the descriptor table, the
+// place in the file tree, and the pid namespace of children; other namespaces are
+// EINVAL, as in a kernel without them. There are no System V semaphores whose undo
+// lists could be shared.
 func sysUnshare(t *task.Task, a *task.Args) (uint64, error) {
 	flags := a[0]
 	const known = unix.CLONE_THREAD | unix.CLONE_SIGHAND | unix.CLONE_VM |
-		unix.CLONE_FS | unix.CLONE_FILES | unix.CLONE_SYSVSEM
+		unix.CLONE_FS | unix.CLONE_FILES | unix.CLONE_SYSVSEM | unix.CLONE_NEWPID
 	if flags&^known != 0 {
 		return 0, unix.EINVAL
 	}
@@ -27,6 +28,11 @@ func sysUnshare(t *task.Task, a *task.Args) (uint64, error) {
 	}
 	if flags&unix.CLONE_VM != 0 && t.Memory().Users() > 1 {
 		return 0, unix.EINVAL
+	}
+	if flags&unix.CLONE_NEWPID != 0 {
+		if err := t.Thread().UnshareNamespace(); err != nil {
+			return 0, err
+		}
 	}
 	if flags&unix.CLONE_FS != 0 {
 		t.UnshareFS()

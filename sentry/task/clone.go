@@ -25,7 +25,7 @@ type CloneArgs struct {
 
 // namespaces are the flags that need a feature which is not here yet.
 const namespaces = unix.CLONE_NEWNS | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWUSER |
-	unix.CLONE_NEWPID | unix.CLONE_NEWNET | unix.CLONE_NEWCGROUP | unix.CLONE_INTO_CGROUP
+	unix.CLONE_NEWNET | unix.CLONE_NEWCGROUP | unix.CLONE_INTO_CGROUP
 
 // Clone is clone(2), fork(2) and vfork(2): it makes a thread like t, in t's
 // process or in a new one, and returns its id. Step by step, so that a
@@ -67,7 +67,7 @@ func (t *Task) Clone(o CloneArgs) (uint64, error) {
 	if o.Flags&unix.CLONE_CHILD_SETTID != 0 {
 		child.init.setTID = o.ChildTID
 	}
-	tid := th.ID()
+	tid := th.IDIn(t.th.Namespace())
 	if o.Flags&unix.CLONE_PARENT_SETTID != 0 {
 		t.mem.Space.StoreUint32(o.ParentTID, uint32(tid)) // Linux ignores a fault here
 	}
@@ -99,7 +99,6 @@ func (t *Task) Clone(o CloneArgs) (uint64, error) {
 func (t *Task) newChild(th *procmgr.Thread, flags uint64) *Task {
 	child := &Task{k: t.k, th: th, group: t.group, frames: t.frames}
 	child.slack.Store(t.slack.Load())
-	child.policy.Store(t.policy.Load())
 	child.affinity.Store(t.Affinity())
 	if flags&unix.CLONE_THREAD == 0 {
 		child.group = newGroup(th.Process())

@@ -156,7 +156,7 @@ func (t *Task) CheckFileSize(size int64) error {
 // SendSelf sends a signal to the calling thread, as if from itself.
 func (t *Task) SendSelf(sig unix.Signal) {
 	t.th.SendSignal(procmgr.SigInfo{
-		Signo: int32(sig), Code: procmgr.SIUser, PID: int32(t.Process().ID()), UID: t.th.Credentials().RUID,
+		Signo: int32(sig), Code: procmgr.SIUser, PID: int32(t.PID()), UID: t.th.Credentials().RUID,
 	})
 }
 

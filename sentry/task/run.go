@@ -30,7 +30,7 @@ func (t *Task) run(ctx platform.Context) {
 		}
 	}
 	if a := t.init.setTID; a != 0 {
-		t.mem.Space.StoreUint32(a, uint32(t.th.ID())) // Linux ignores a fault here
+		t.mem.Space.StoreUint32(a, uint32(t.TID())) // Linux ignores a fault here
 	}
 	t.init = startState{}
 	t.publish()

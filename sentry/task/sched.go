@@ -22,10 +22,10 @@ func (t *Task) SetTimerSlack(ns uint64) {
 }
 
 // SchedPolicy returns the scheduling policy (sched(7)).
-func (t *Task) SchedPolicy() uint32 { return t.policy.Load() }
-
-// SetSchedPolicy sets it.
-func (t *Task) SetSchedPolicy(p uint32) { t.policy.Store(p) }
+func (t *Task) SchedPolicy() uint32 {
+	policy, _, _ := t.th.Scheduler()
+	return uint32(policy)
+}
 
 func allCPUs(n int) []uint64 {
 	set := make([]uint64, (n+63)/64)
@@ -57,7 +57,11 @@ func (t *Task) CPU() int {
 }
 
 // Yield lets others run (sched_yield(2)).
-func (t *Task) Yield() { hostcall.Yield() }
+func (t *Task) Yield() {
+	if !t.th.Yield() {
+		hostcall.Yield()
+	}
+}
 
 // Barrier makes all threads of the sandbox pass a memory barrier.
 func (k *Kernel) Barrier() error { return hostcall.MemoryBarrier() }

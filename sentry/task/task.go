@@ -28,8 +28,7 @@ type Task struct {
 	k  *Kernel
 	th *procmgr.Thread
 
-	group    *group // shared with the process's other threads
-	policy   atomic.Uint32
+	group    *group        // shared with the process's other threads
 	affinity atomic.Value  // []uint64
 	slack    atomic.Uint64 // of timers, in nanoseconds
 
@@ -88,6 +87,15 @@ func (t *Task) Thread() *procmgr.Thread { return t.th }
 
 // Process returns the process that t is a thread of.
 func (t *Task) Process() *procmgr.Process { return t.th.Process() }
+
+// PID and TID are the ids of t's process and thread in its own pid namespace.
+func (t *Task) PID() int { return t.k.Procs.Getpid(t.th) }
+
+// TID returns t's id.
+func (t *Task) TID() int { return t.k.Procs.Gettid(t.th) }
+
+// Lookup returns the thread with an id in t's pid namespace, nil if there is none.
+func (t *Task) Lookup(tid int) *procmgr.Thread { return t.th.Namespace().GetThread(tid) }
 
 // Memory returns the address space.
 func (t *Task) Memory() *Memory { return t.mem }
