@@ -14,7 +14,7 @@ import (
 // the code that wants it is in the wrong place: move it, or let the lower
 // package declare the methods that it wants, as mm.Mapper does.
 const arrows = `
-runsc-lite            → sentry sentry/syscalls sentry/trace sentry/task procmgr platform/ptrace platform/systrap platform hostcall
+runsc-lite            → sentry sentry/syscalls sentry/trace sentry/task procmgr platform/kvm platform/ptrace platform/systrap platform hostcall
 
 sentry                → sentry/syscalls sentry/trace sentry/task
                         sentry/fs/tty sentry/fs/overlay sentry/fs/hostdir sentry/fs/proc sentry/fs/sys sentry/fs/synth sentry/fs/dev sentry/fs/tmpfs sentry/fs/hostfd sentry/fs/pipe
@@ -60,6 +60,7 @@ procmgr               →
 mm                    → mm/memfile
 mm/memfile            → hostcall
 platform/systrap      → platform/ptrace platform/channel platform hostcall
+platform/kvm          → platform hostcall
 platform/ptrace       → platform/channel platform hostcall
 platform/channel      → platform hostcall
 platform/platformtest → platform

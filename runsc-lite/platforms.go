@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"runsc-lite/platform"
+	"runsc-lite/platform/kvm"
 	"runsc-lite/platform/ptrace"
 	"runsc-lite/platform/systrap"
 )
@@ -19,8 +20,12 @@ func newPlatform(name string) (func(memFD int) (platform.Platform, error), error
 		return func(memFD int) (platform.Platform, error) {
 			return systrap.New(systrap.Config{MemoryFD: memFD, NoPatch: name == "systrap:nopatch"})
 		}, nil
+	case "kvm":
+		return func(memFD int) (platform.Platform, error) {
+			return kvm.New(kvm.Config{MemoryFD: memFD})
+		}, nil
 	}
 	return nil, fmt.Errorf("no platform %q; there are: %s", name, platformNames)
 }
 
-const platformNames = "systrap, systrap:nopatch (leaves the program's code as it is), ptrace"
+const platformNames = "systrap, systrap:nopatch (leaves the program's code as it is), kvm, ptrace"
