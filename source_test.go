@@ -73,6 +73,17 @@ func TestUnsafe(t *testing.T) {
 	})
 }
 
+// TestCBesideGo: a directory with Go and C files builds only with cgo off.
+func TestCBesideGo(t *testing.T) {
+	dirs := make(map[string]bool)
+	each(t, "*.go", func(name string, _ []byte) { dirs[path.Dir(name)] = true })
+	each(t, "*.c", func(name string, _ []byte) {
+		if dirs[path.Dir(name)] {
+			t.Errorf("%s stands beside Go files: the go command takes it for cgo", name)
+		}
+	})
+}
+
 func TestNoInit(t *testing.T) {
 	eachGo(t, func(name string, fset *token.FileSet, f *ast.File) {
 		for _, d := range f.Decls {

@@ -19,7 +19,7 @@ import (
 )
 
 func calls(t *testing.T) string {
-	return harness.Program(t, "RUNSC_LITE_STRACE_CALLS", "tests/strace/calls.c")
+	return harness.Program(t, "RUNSC_LITE_STRACE_CALLS", "tests/strace/calls/calls.c")
 }
 
 // each runs fn for every platform.
