@@ -137,7 +137,8 @@ type Context interface {
 	Flush(as AddressSpace) error
 
 	// FPState returns a copy of the floating-point and vector state: an
-	// XSAVE area in standard format, as in NT_X86_XSTATE and signal frames.
+	// XSAVE area in standard format, as in NT_X86_XSTATE and signal frames. It
+	// is good until the next call of FPState.
 	FPState() ([]byte, error)
 
 	// SetFPState replaces it. nil means the state of a fresh program. An

@@ -55,13 +55,50 @@ stop:
 	CMPXCHGL R11, 128(SP)
 	JEQ  wait
 changed:
-	CMPL 128(SP), $3           // Stop
-	JNE  answered
+	MOVL 128(SP), R11
+	TESTL R11, R11
+	JEQ  answered
+	CMPL R11, $4               // Load
+	JEQ  load
+	CMPL R11, $5               // Save
+	JEQ  save
 wait:
 	MOVL $4095, AX             // no system call: the filter stops the thread
 	SYSCALL
-	CMPL 128(SP), $0
-	JNE  wait
+	JMP  changed
+save:
+	MOVL $-1, AX
+	MOVL $-1, DX
+	XSAVE64 2048(SP)
+	MOVQ -48(SP), DX
+	MOVL 136(SP), AX
+	MOVL $1, 128(SP)
+	JMP  spin
+load:
+	MOVL $0, 128(SP)
+	CMPL 140(SP), $0           // slotFP
+	JEQ  registers
+	MOVL $-1, AX
+	MOVL $-1, DX
+	XRSTOR64 2048(SP)
+registers:
+	MOVQ -24(SP), AX
+	MOVQ 16(SP), BX
+	MOVQ 8(SP), CX
+	MOVQ -48(SP), DX
+	MOVQ -40(SP), SI
+	MOVQ -32(SP), DI
+	MOVQ 24(SP), BP
+	MOVQ -64(SP), R8
+	MOVQ 0(SP), R9
+	MOVQ -56(SP), R10
+	MOVQ 192(SP), R11
+	MOVQ 32(SP), R12
+	MOVQ 40(SP), R13
+	MOVQ 48(SP), R14
+	MOVQ 56(SP), R15
+	LEAQ 200(SP), SP
+	IRETQ
 answered:
 	MOVQ 144(SP), AX           // Result
 	MOVQ 8(SP), CX

@@ -27,6 +27,7 @@ import (
 const (
 	syscallLen = 2
 	movLen     = 5
+	longMovLen = 7
 	cmpLen     = 6
 	jmpLen     = 5
 )
@@ -50,8 +51,13 @@ func PatchCall(c platform.CallSite, entry uint64) (platform.CallPatch, bool) {
 // addr returns the guest address of a byte of c.Code.
 func addrOf(c *platform.CallSite, i int) uint64 { return uint64(c.Addr) + uint64(i) }
 
-// patchMov is pattern A.
+// patchMov is pattern A. With RAX instead of EAX the MOV has two bytes more; the
+// jump takes its first five.
 func patchMov(c platform.CallSite, entry uint64) (platform.CallPatch, bool) {
+	if at := c.After - syscallLen - longMovLen; at >= 0 && c.Code[at] == 0x48 && c.Code[at+1] == 0xc7 && c.Code[at+2] == 0xc0 &&
+		uint64(int32(binary.LittleEndian.Uint32(c.Code[at+3:]))) == c.Number {
+		return finishMov(c, entry, at, longMovLen)
+	}
 	at := c.After - syscallLen - movLen
 	// A byte before that could be the prefix of a longer instruction, which b8
 	// belongs to, leaves the site alone.
@@ -59,8 +65,12 @@ func patchMov(c platform.CallSite, entry uint64) (platform.CallPatch, bool) {
 		uint64(binary.LittleEndian.Uint32(c.Code[at+1:])) != c.Number {
 		return platform.CallPatch{}, false
 	}
+	return finishMov(c, entry, at, movLen)
+}
+
+func finishMov(c platform.CallSite, entry uint64, at, length int) (platform.CallPatch, bool) {
 	t := trampoline{at: uint64(c.Trampoline), entry: entry}
-	t.bytes(c.Code[at : at+movLen]...)
+	t.bytes(c.Code[at : at+length]...)
 	t.leaRCX(addrOf(&c, c.After))
 	t.enter()
 	return t.finish(addrOf(&c, at), addrOf(&c, c.After))

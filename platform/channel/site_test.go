@@ -54,6 +54,15 @@ func TestPatchMov(t *testing.T) {
 	}
 }
 
+// TestPatchLongMov: so does the MOV to RAX.
+func TestPatchLongMov(t *testing.T) {
+	code := join([]byte{0x48, 0xc7, 0xc0, 15, 0, 0, 0}, syscallInsn)
+	p, ok := PatchCall(site(code, 9, 15), entryCall)
+	if !ok || p.Addr != textAt || rel(p.Code[1:], textAt+5) != trampAt || p.Return != textAt+9 || !bytes.Equal(p.Trampoline[:7], code[:7]) {
+		t.Errorf("%v, %+v", ok, p)
+	}
+}
+
 // TestPatchCmp: pattern B does the CMP itself, behind a SYSCALL.
 func TestPatchCmp(t *testing.T) {
 	code := join([]byte{0x31, 0xc0}, syscallInsn, cmpInsn, []byte{0x77, 0x10, 0xc3})

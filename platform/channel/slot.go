@@ -49,10 +49,10 @@ const (
 	slotState  = 128 // u32: see below
 	slotSentry = 132 // u32: 1 while a thread of the sentry polls the state
 	slotSpin   = 136 // u32, at least 1: how often the code polls before it stops
+	slotFP     = 140 // u32: Load takes floating-point state along
 	slotResult = 144 // u64
 
-	// What else a thread needs to be set going: package ptrace's stub code loads
-	// all registers from the slot.
+	// What else a thread needs to be set going with all registers.
 	slotR11   = 192
 	slotFrame = 200 // as IRETQ takes it: RIP, CS, RFLAGS, RSP, SS
 
@@ -62,8 +62,14 @@ const (
 	slotValues = 512
 	maxFacts   = 32
 
-	// Base is where the base lies in its page.
+	// Base is where the base lies in the slot.
 	Base = 2048
+	// slotXSave is a page for an XSAVE area.
+	slotXSave = 4096 - Base
+	maxXSave  = 4096
+
+	// Size is the size of a slot: two pages.
+	Size = 8192
 )
 
 // Values of the state.
@@ -72,10 +78,12 @@ const (
 	Call    = 1 // a call waits for its answer, the code polls
 	Stopped = 2 // likewise, but the code stops, or has stopped, by a SYSCALL
 	Stop    = 3 // set by the sentry: stop polling, as if time were up
+	Load    = 4 // likewise: load all registers, and go on with them
+	Save    = 5 // likewise: save floating-point state, and wait on (Call)
 )
 
-// Slot is a slot as the sentry sees it: a whole page. The guest may change it at
-// any time.
+// Slot is a slot as the sentry sees it: Size bytes. The guest may change it at any
+// time.
 type Slot []byte
 
 func (s Slot) get(off int) uint64    { return binary.LittleEndian.Uint64(s[Base+off:]) }
@@ -84,7 +92,7 @@ func (s Slot) put(off int, v uint64) { binary.LittleEndian.PutUint64(s[Base+off:
 // Init prepares a slot whose base the guest side has at self. spin is how often
 // the code polls.
 func (s Slot) Init(self uint64, spin uint32) {
-	clear(s)
+	clear(s[:4096])
 	s.put(slotSelf, self)
 	s.put(slotSpin, uint64(spin))
 }
@@ -154,29 +162,65 @@ func (s Slot) SetFact(nr, index int, v uint64, ok bool) {
 	s[Base+slotFacts+nr] = byte(index + 1)
 }
 
+// Stored reads what Store put, less CS and SS.
+func (s Slot) Stored(r *platform.Registers) {
+	r.Rax, r.Rbx, r.Rcx, r.Rdx = s.get(slotRAX), s.get(slotRBX), s.get(slotRCX), s.get(slotRDX)
+	r.Rsi, r.Rdi, r.Rbp = s.get(slotRSI), s.get(slotRDI), s.get(slotRBP)
+	r.R8, r.R9, r.R10, r.R11 = s.get(slotR8), s.get(slotR9), s.get(slotR10), s.get(slotR11)
+	r.R12, r.R13, r.R14, r.R15 = s.get(slotR12), s.get(slotR13), s.get(slotR14), s.get(slotR15)
+	r.Rip, r.Eflags, r.Rsp = s.get(slotFrame), s.get(slotFrame+16), s.get(slotFrame+24)
+}
+
+// StoreFP says what floating-point state Load takes along: an XSAVE area in
+// standard format, or none. It reports false if that is too large.
+func (s Slot) StoreFP(xsave []byte) bool {
+	flag := uint32(0)
+	if xsave != nil {
+		flag = 1
+		if copy(s[Base+slotXSave:], xsave) < len(xsave) {
+			return false
+		}
+	}
+	binary.LittleEndian.PutUint32(s[Base+slotFP:], flag)
+	return true
+}
+
+// XSave returns the area that Save saved to, or that Load loads from. What the
+// processor does not write there is the guest's.
+func (s Slot) XSave() []byte { return s[Base+slotXSave:] }
+
 // Offsets in the code, held by a test.
 const (
-	CodeLen = 256
+	CodeLen = 512
 
-	atSelf     = 0x09 // RSP is in the slot
-	atPushf    = 0x12 // the stack pointer is the base
-	atPushed   = 0x13 // the flags are in the slot
-	atFact     = 0x36 // RAX is the result
-	atCall     = 0x3b
-	atPosted   = 0x8b // the state is Call
-	atReturn   = 0xef // RAX and RCX are the guest's
-	atPopped   = 0xf5 // so are the flags
-	atRestored = 0xfe // so is the stack pointer
-	codeEnd    = 0x100
+	atSelf     = 0x09  // RSP is in the slot
+	atPushf    = 0x12  // the stack pointer is the base
+	atPushed   = 0x13  // the flags are in the slot
+	atFact     = 0x36  // RAX is the result
+	atCall     = 0x3b  // the registers are being saved
+	atPosted   = 0x8b  // the state is Call
+	atLoad     = 0x11c // the registers are being loaded
+	atXRstor   = 0x13b // the floating-point state comes
+	atAnswered = 0x19b // the result comes
+	atReturn   = 0x1a8 // RAX and RCX are the guest's
+	atPopped   = 0x1ae // so are the flags
+	atRestored = 0x1b7 // so is the stack pointer
+	codeEnd    = 0x1b9
 )
 
 // Unwind makes r, the registers of a thread that was stopped in the channel code
 // while no call was posted, those of the guest: as if the call had not begun, or
-// had returned. off is how far into the code RIP is. It reports false if that is
-// nowhere in it.
-func (s Slot) Unwind(r *platform.Registers, off uint64) bool {
+// had returned. off is how far into the code RIP is; ok is false if that is nowhere
+// in it. With fp, the floating-point state is still the one in XSave.
+func (s Slot) Unwind(r *platform.Registers, off uint64) (fp, ok bool) {
 	if off >= codeEnd {
-		return false
+		return false, false
+	}
+	if state := s.State(); state == Load || off >= atLoad && off < atAnswered {
+		s.Stored(r)
+		r.Orig_rax = ^uint64(0)
+		flag := binary.LittleEndian.Uint32(s[Base+slotFP:])
+		return flag != 0 && (state == Load || off <= atXRstor), true
 	}
 	if off >= atPushed && off < atPopped {
 		r.Eflags = s.get(slotRFLAGS)
@@ -195,5 +239,5 @@ func (s Slot) Unwind(r *platform.Registers, off uint64) bool {
 		r.Rip, r.R11 = r.Rcx, r.Eflags
 	}
 	r.Orig_rax = ^uint64(0)
-	return true
+	return false, true
 }

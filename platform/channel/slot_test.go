@@ -23,6 +23,9 @@ func TestCode(t *testing.T) {
 		{"atFact: JMP return", atFact, []byte{0xe9}},
 		{"atCall: MOVQ AX, slotRAX(SP)", atCall, []byte{0x48, 0x89, 0x44, 0x24, 0xe8}},
 		{"before atPosted: MOVL $Call, slotState(SP)", atPosted - 11, []byte{0xc7, 0x84, 0x24, slotState, 0, 0, 0, Call}},
+		{"atLoad: MOVL $0, slotState(SP)", atLoad, []byte{0xc7, 0x84, 0x24, slotState, 0, 0, 0, 0, 0, 0, 0}},
+		{"atXRstor: XRSTOR64 slotXSave(SP)", atXRstor, []byte{0x48, 0x0f, 0xae, 0xac, 0x24, 0, 8, 0, 0}},
+		{"before atAnswered: IRETQ", atAnswered - 2, []byte{0x48, 0xcf}},
 		{"before atReturn: MOVQ slotRCX(SP), CX", atReturn - 5, []byte{0x48, 0x8b, 0x4c, 0x24, slotRCX}},
 		{"before atPopped: POPFQ", atPopped - 1, []byte{0x9d}},
 		{"before atRestored: MOVQ slotRSP(GS), SP", atRestored - 9, []byte{0x65, 0x48, 0x8b, 0x24, 0x25, 0xf0}},
@@ -41,7 +44,7 @@ func TestCode(t *testing.T) {
 }
 
 func TestUnwind(t *testing.T) {
-	s := make(Slot, 4096)
+	s := make(Slot, Size)
 	s.Init(0x7000, 1)
 	s.put(slotRSP, 0x1111)
 	s.put(slotRFLAGS, 0x2222)
@@ -65,17 +68,31 @@ func TestUnwind(t *testing.T) {
 		{"restored", atRestored, 0x8888, 0x77, 0x5555, 0x6666},
 	} {
 		r := now
-		if !s.Unwind(&r, tc.off) || r.Rip != tc.rip || r.Rax != tc.rax || r.Rsp != tc.rsp || r.Eflags != tc.flags {
+		if fp, ok := s.Unwind(&r, tc.off); fp || !ok || r.Rip != tc.rip || r.Rax != tc.rax || r.Rsp != tc.rsp || r.Eflags != tc.flags {
 			t.Errorf("%s: %+v", tc.name, r)
 		}
 	}
-	if s.Unwind(&now, codeEnd) {
+	if _, ok := s.Unwind(&now, codeEnd); ok {
 		t.Error("unwound from behind the code")
+	}
+	stored := platform.Registers{Rip: 9, Rsp: 8, Eflags: 7, Rax: 6, R11: 5, R15: 4, Orig_rax: ^uint64(0)}
+	s.Store(&stored)
+	s.StoreFP(make([]byte, 100))
+	for _, tc := range []struct {
+		off   uint64
+		state uint32
+		fp    bool
+	}{{atPosted, Load, true}, {atLoad, Load, true}, {atXRstor, Guest, true}, {atXRstor + 9, Guest, false}, {atAnswered - 2, Guest, false}} {
+		s.SetState(tc.state)
+		r := now
+		if fp, ok := s.Unwind(&r, tc.off); !ok || fp != tc.fp || r != stored {
+			t.Errorf("loading, at %#x: %v, %+v", tc.off, fp, r)
+		}
 	}
 }
 
 func TestFacts(t *testing.T) {
-	s := make(Slot, 4096)
+	s := make(Slot, Size)
 	s.Init(0x7000, 1)
 	s.SetFact(39, 0, 1234, true)
 	if i := s[Base+slotFacts+39]; i != 1 || s.get(504+8*int(i)) != 1234 {

@@ -94,8 +94,12 @@ func (c *context) finishBatch(ws unix.WaitStatus) (unix.WaitStatus, unix.Errno) 
 		sig := unix.Signal(ws >> 8 & 0xff)
 		if sig == unix.SIGILL || sig == unix.SIGSEGV || sig == unix.SIGBUS {
 			// A failed call; or a slot that the guest destroyed, or registers
-			// that IRETQ refuses, which decode tells from that.
-			break
+			// that IRETQ refuses, which endBatch tells from that; or somebody's
+			// kill(2).
+			var si sigInfo
+			if e := c.w.getSigInfo(c.tid, &si); e != 0 || si.code > 0 {
+				break
+			}
 		}
 		if e := c.proceed(); e != 0 {
 			return ws, e

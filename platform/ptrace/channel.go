@@ -15,15 +15,15 @@ import (
 // stub processes below the stub's page.
 const (
 	maxSlots         = 1 << 15 // in the sandbox
-	slotsPerStub     = 4096
-	slotRegion       = stubBase - slotsPerStub*hostarch.PageSize
-	commandFilePages = maxStubs + maxSlots
+	slotsPerStub     = 2048
+	slotRegion       = stubBase - slotsPerStub*channel.Size
+	commandFilePages = maxStubs + maxSlots*channel.Size/hostarch.PageSize
 
 	// stopEntry is a stop at the entry of a system call.
 	stopEntry = unix.SIGTRAP | 0x80
 )
 
-// slotFile hands out the pages of the command file that slots are in.
+// slotFile hands out the parts of the command file that slots are in.
 type slotFile struct {
 	view []byte
 
@@ -32,7 +32,7 @@ type slotFile struct {
 	next int
 }
 
-// take returns a page, -1 if there are no more.
+// take returns a slot's number, -1 if there are no more.
 func (f *slotFile) take() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -61,13 +61,13 @@ func (p *Ptrace) Shares(addr hostarch.Addr) bool {
 }
 
 func (f *slotFile) slot(page int) channel.Slot {
-	return channel.Slot(f.view[page*hostarch.PageSize:][:hostarch.PageSize])
+	return channel.Slot(f.view[page*channel.Size:][:channel.Size])
 }
 
 // stubSlots are the slots that are mapped in a stub: the i-th at slotRegion plus
-// i pages. They stay mapped for the next guest. Under space.mu.
+// i times their size. They stay mapped for the next guest. Under space.mu.
 type stubSlots struct {
-	pages []int // of the slot file
+	pages []int // numbers in the slot file
 	free  []int // indices
 }
 
@@ -84,7 +84,7 @@ type channelState struct {
 
 // address is where the slot's base is in the guest side.
 func (ch *channelState) address() uint64 {
-	return slotRegion + uint64(ch.index)*hostarch.PageSize + channel.Base
+	return slotRegion + uint64(ch.index)*channel.Size + channel.Base
 }
 
 // takeSlot gives the context a slot. The tracee is stopped. Without room there is
@@ -110,8 +110,8 @@ func (c *context) takeSlot() {
 		// It is mapped with the next changes, before anything needs it.
 		s.queue = append([]command{{
 			nr: unix.SYS_MMAP, fd: commandFD, prot: unix.PROT_READ | unix.PROT_WRITE,
-			addr: slotRegion + uint64(c.ch.index)*hostarch.PageSize, length: hostarch.PageSize,
-			off: uint64(maxStubs+page) * hostarch.PageSize,
+			addr: slotRegion + uint64(c.ch.index)*channel.Size, length: channel.Size,
+			off: maxStubs*hostarch.PageSize + uint64(page)*channel.Size,
 		}}, s.queue...)
 		s.pending.Store(true)
 	}
@@ -175,7 +175,11 @@ func (c *context) hideSlot(r *platform.Registers) {
 
 // posted reports whether the tracee has put a call into its slot.
 func (c *context) posted() bool {
-	return c.ch.slot != nil && c.ch.slot.State() != channel.Guest
+	if c.ch.slot == nil {
+		return false
+	}
+	s := c.ch.slot.State()
+	return s != channel.Guest && s != channel.Load
 }
 
 // takeCall takes the call out of the slot. halted says that the tracee is known
@@ -190,20 +194,16 @@ func (c *context) takeCall(halted bool) platform.Exit {
 // onlyResult reports whether nothing but the result is to be brought to the
 // tracee, which waits for that.
 func (c *context) onlyResult() bool {
-	if c.lost || c.step || c.fp != nil {
-		return false
-	}
 	c.shadow.Rax = c.regs.Rax
 	return c.regs == c.shadow
 }
 
-// answer brings the result of a call to the tracee and waits for what comes next:
-// a stop, or the next call.
-func (c *context) answer() (ws unix.WaitStatus, stopped bool, e unix.Errno) {
+// answer brings the result of a call to the tracee, or with channel.Load all
+// registers, and waits for what comes next: a stop, or the next call.
+func (c *context) answer(how uint32) (ws unix.WaitStatus, stopped bool, e unix.Errno) {
 	ch := &c.ch
 	ch.call = false
-	ch.slot.Answer(c.regs.Rax)
-	if !ch.halted && ch.slot.ChangeState(channel.Call, channel.Guest) {
+	if !ch.halted && ch.slot.ChangeState(channel.Call, how) {
 		ch.split.calls++
 		return c.await()
 	}
@@ -218,7 +218,7 @@ func (c *context) answer() (ws unix.WaitStatus, stopped bool, e unix.Errno) {
 	} else if c.pace() {
 		c.divide()
 	}
-	ch.slot.SetState(channel.Guest)
+	ch.slot.SetState(how)
 	if e = c.proceed(); e != 0 {
 		return 0, true, e
 	}
@@ -227,6 +227,62 @@ func (c *context) answer() (ws unix.WaitStatus, stopped bool, e unix.Errno) {
 	}
 	ws, e = c.w.wait(c.tid)
 	return ws, true, e
+}
+
+// reply decides how the tracee, which waits for an answer, is to get it, and puts
+// it into the slot; ok is false if that cannot be done by the channel.
+func (c *context) reply() (how uint32, ok bool) {
+	if c.step {
+		return 0, false
+	}
+	if c.fp == nil && c.onlyResult() {
+		c.ch.slot.Answer(c.regs.Rax)
+		return channel.Guest, true
+	}
+	if c.regs.Cs == compatCS || c.regs.Fs_base != c.shadow.Fs_base || c.regs.Gs_base != 0 || !c.ch.slot.StoreFP(c.fp) {
+		return 0, false
+	}
+	c.fp = nil
+	c.sanitise()
+	c.ch.slot.Store(&c.regs)
+	c.shadow = c.regs
+	return channel.Load, true
+}
+
+// saveFP has a tracee that polls save its floating-point state. It reports false
+// if it does not poll any more.
+func (c *context) saveFP() ([]byte, bool) {
+	if !c.ch.call || c.ch.halted || len(c.w.p.zygote.fpu) > len(c.ch.slot.XSave()) ||
+		!c.ch.slot.ChangeState(channel.Call, channel.Save) {
+		return nil, false
+	}
+	for range stubPolls {
+		if c.ch.slot.State() == channel.Call {
+			return c.fromSlot(), true
+		}
+		pause(1)
+	}
+	return nil, false
+}
+
+// fromSlot returns the XSAVE area in the slot in the form in which the host gives
+// and takes it: XSAVE leaves out what follows the components' bits in the header,
+// and what Linux adds.
+func (c *context) fromSlot() []byte {
+	fresh := c.w.p.zygote.fpu
+	if c.fpOut == nil {
+		c.fpOut = make([]byte, len(fresh))
+	}
+	fp := c.fpOut
+	copy(fp, c.ch.slot.XSave())
+	if len(fp) >= xsaveHeaderEnd {
+		copy(fp[xsaveFeatures:xsaveHeader], fresh[xsaveFeatures:])
+		clear(fp[xsaveHeader+8 : xsaveHeaderEnd])
+	}
+	if checkXSave(fp, fresh) != nil {
+		copy(fp, fresh) // the guest played with it
+	}
+	return fp
 }
 
 // halt ends the wait for an answer: the tracee is stopped, in the channel code,
@@ -261,10 +317,16 @@ func (c *context) unwind(ws unix.WaitStatus) (platform.Exit, error) {
 		c.regs.R11 = c.regs.Eflags
 		c.lost = true
 		return platform.Exit{Kind: platform.ExitSyscall}, nil
-	case sig == kick, sig == unix.SIGTRAP:
-		if c.ch.slot == nil || !c.ch.slot.Unwind(&c.regs, off) {
+	case (sig == kick || sig == unix.SIGTRAP) && c.ch.slot != nil:
+		fp, ok := c.ch.slot.Unwind(&c.regs, off)
+		if !ok {
 			break
 		}
+		if fp {
+			c.fpIn = append(c.fpIn[:0], c.fromSlot()...)
+			c.fp = c.fpIn
+		}
+		c.ch.slot.SetState(channel.Guest)
 		c.lost = true
 		return platform.Exit{}, nil
 	}

@@ -35,6 +35,8 @@ type context struct {
 	shadow platform.Registers // what the tracee has
 	lost   bool               // the tracee has something else
 	fp     []byte             // floating-point state to be set; nil: leave
+	fpIn   []byte             // SetFPState's copy
+	fpOut  []byte             // FPState's
 	step   bool
 	fetch  uint64 // address of the last Exit, if that was a fetch fault
 
@@ -138,7 +140,8 @@ func (c *context) carryFP() error {
 	if err != nil {
 		return err
 	}
-	c.fp = fp
+	c.fpIn = append(c.fpIn[:0], fp...)
+	c.fp = c.fpIn
 	return nil
 }
 
@@ -232,7 +235,10 @@ func (c *context) Run(as platform.AddressSpace) (platform.Exit, error) {
 	if c.state.CompareAndSwap(kicked, stopped) {
 		return platform.Exit{Kind: platform.ExitInterrupted}, nil
 	}
-	answer := c.ch.call && !s.pending.Load() && c.onlyResult()
+	how, answer := uint32(0), false
+	if c.ch.call && !s.pending.Load() {
+		how, answer = c.reply()
+	}
 	if !answer {
 		if err := c.prepare(s); err != nil {
 			return platform.Exit{}, c.fail(err)
@@ -251,7 +257,7 @@ func (c *context) Run(as platform.AddressSpace) (platform.Exit, error) {
 		c.w.p.watch()
 	}
 	c.runs.Add(1)
-	ws, halted, e := c.resume(answer)
+	ws, halted, e := c.resume(answer, how)
 	if c.batch && halted && e == 0 {
 		ws, e = c.finishBatch(ws)
 	}
@@ -297,9 +303,9 @@ func (c *context) prepare(s *space) error {
 
 // resume runs the tracee until it stops, or (stopped is false) has posted a call
 // without that.
-func (c *context) resume(answer bool) (ws unix.WaitStatus, stopped bool, e unix.Errno) {
+func (c *context) resume(answer bool, how uint32) (ws unix.WaitStatus, stopped bool, e unix.Errno) {
 	if answer {
-		return c.answer()
+		return c.answer(how)
 	}
 	if e = c.proceed(); e == 0 {
 		ws, e = c.w.wait(c.tid)

@@ -51,13 +51,19 @@ func checkXSave(area, fresh []byte) error {
 
 // FPState implements platform.Context.
 func (c *context) FPState() ([]byte, error) {
-	buf := make([]byte, len(c.w.p.zygote.fpu))
+	if c.fpOut == nil {
+		c.fpOut = make([]byte, len(c.w.p.zygote.fpu))
+	}
+	buf := c.fpOut
 	switch {
 	case c.fp != nil:
 		copy(buf, c.fp)
 	case c.tid == 0:
 		copy(buf, c.w.p.zygote.fpu)
 	default:
+		if fp, ok := c.saveFP(); ok {
+			return fp, nil
+		}
 		if err := c.stopPolling(); err != nil {
 			return nil, err
 		}
@@ -79,6 +85,7 @@ func (c *context) SetFPState(xsave []byte) error {
 	if err := checkXSave(xsave, c.w.p.zygote.fpu); err != nil {
 		return err
 	}
-	c.fp = append([]byte(nil), xsave...)
+	c.fpIn = append(c.fpIn[:0], xsave...)
+	c.fp = c.fpIn
 	return nil
 }

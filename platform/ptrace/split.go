@@ -114,7 +114,7 @@ func (c *context) await() (ws unix.WaitStatus, stopped bool, e unix.Errno) {
 	slot := c.ch.slot
 	for range pollRounds {
 		for range pollRound {
-			if slot.State() != channel.Guest {
+			if c.posted() {
 				return 0, false, 0
 			}
 			pause(pollPauses)
@@ -127,7 +127,7 @@ func (c *context) await() (ws unix.WaitStatus, stopped bool, e unix.Errno) {
 		}
 	}
 	slot.SetSentry(false)
-	if slot.State() != channel.Guest {
+	if c.posted() {
 		// It polls, or is about to stop; the answer finds out.
 		return 0, false, 0
 	}
@@ -141,7 +141,12 @@ func (c *context) stopPolling() error {
 		return nil
 	}
 	c.ch.slot.ChangeState(channel.Call, channel.Stop)
-	ws, e := c.w.waitSoon(c.tid)
+	ws, e := c.w.pollSoon(c.tid)
+	if ws == 0 && e == 0 {
+		// A guest that plays with its slot may be anywhere by now.
+		c.kickTracee()
+		ws, e = c.w.wait(c.tid)
+	}
 	switch {
 	case e != 0:
 		return lostError(e)

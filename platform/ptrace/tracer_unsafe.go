@@ -111,13 +111,21 @@ func (t *tracer) poll(tid int) (unix.WaitStatus, unix.Errno) {
 
 // waitSoon is wait for what will not take long: it polls for a while.
 func (t *tracer) waitSoon(tid int) (unix.WaitStatus, unix.Errno) {
+	if ws, e := t.pollSoon(tid); ws != 0 || e != 0 {
+		return ws, e
+	}
+	return t.wait(tid)
+}
+
+// pollSoon polls for a while: 0 if nothing has changed.
+func (t *tracer) pollSoon(tid int) (unix.WaitStatus, unix.Errno) {
 	for range 64 {
 		if ws, e := t.poll(tid); ws != 0 || e != 0 {
 			return ws, e
 		}
 		pause(8)
 	}
-	return t.wait(tid)
+	return 0, 0
 }
 
 // pause executes n PAUSE instructions.

@@ -1,6 +1,8 @@
 package task
 
 import (
+	"bytes"
+
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/hostarch"
 
@@ -137,6 +139,6 @@ func (t *Task) cloneRegisters(child *Task, o *CloneArgs) error {
 	if err != nil {
 		return unix.EAGAIN
 	}
-	child.init = startState{regs: regs, fp: fp, setTID: child.init.setTID}
+	child.init = startState{regs: regs, fp: bytes.Clone(fp), setTID: child.init.setTID}
 	return nil
 }

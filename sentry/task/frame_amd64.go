@@ -2,6 +2,7 @@ package task
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/hostarch"
@@ -139,7 +140,9 @@ func (t *Task) pushFrame(info *procmgr.SigInfo, act *procmgr.SigAction, mask uin
 
 	// The FP state, marked as an extended one for sigreturn.
 	le := binary.LittleEndian
-	buf := make([]byte, int(sp-frame))
+	buf := slices.Grow(t.frame[:0], int(sp-frame))[:sp-frame]
+	t.frame = buf
+	clear(buf)
 	area := buf[fpAddr-frame:][: len(fp)+4 : len(fp)+4]
 	copy(area, fp)
 	sw := area[fpSwReserved:fpLegacySize]
@@ -168,6 +171,10 @@ func (t *Task) pushFrame(info *procmgr.SigInfo, act *procmgr.SigAction, mask uin
 	}
 	if t.sigStack.Flags&ssAutodisarm != 0 {
 		t.sigStack = SigStack{}
+	}
+	// A handler begins with a fresh state (fpu__clear_user_states).
+	if err := t.ctx.SetFPState(nil); err != nil {
+		return err
 	}
 
 	regs.Rdi = uint64(info.Signo)
@@ -255,16 +262,17 @@ func (t *Task) readFPState(addr hostarch.Addr) ([]byte, error) {
 	if _, err := t.mem.Space.CopyIn(addr, legacy[:]); err != nil {
 		return nil, err
 	}
-	current, err := t.ctx.FPState()
+	form, err := t.fpForm()
 	if err != nil {
 		return nil, err
 	}
 	le := binary.LittleEndian
 	size := le.Uint32(legacy[fpSwReserved+16:])
 	extended := le.Uint32(legacy[fpSwReserved:]) == fpMagic1 &&
-		size == uint32(len(current)) && size <= maxFPState &&
+		size == uint32(form.size) && size <= maxFPState &&
 		le.Uint32(legacy[fpSwReserved+4:]) >= size
-	fp := make([]byte, len(current))
+	fp := slices.Grow(t.frame[:0], form.size)[:form.size]
+	t.frame = fp
 	if extended {
 		if _, err := t.mem.Space.CopyIn(addr, fp); err != nil {
 			return nil, err
@@ -281,6 +289,28 @@ func (t *Task) readFPState(addr hostarch.Addr) ([]byte, error) {
 		copy(fp, legacy[:])
 		le.PutUint64(fp[fpLegacySize:], 3)
 	}
-	copy(fp[fpSwReserved:fpLegacySize], current[fpSwReserved:fpLegacySize])
+	copy(fp[fpSwReserved:], form.software[:])
 	return fp, nil
+}
+
+// fpForm is what all floating-point states on this host have in common: their size
+// in bytes, and the bytes in which Linux describes them.
+type fpForm struct {
+	size     int
+	software [fpLegacySize - fpSwReserved]byte
+}
+
+// fpForm returns the form. Asking the context for a whole state is dear.
+func (t *Task) fpForm() (*fpForm, error) {
+	if f := t.k.fpForm.Load(); f != nil {
+		return f, nil
+	}
+	fp, err := t.ctx.FPState()
+	if err != nil {
+		return nil, err
+	}
+	f := &fpForm{size: len(fp)}
+	copy(f.software[:], fp[fpSwReserved:])
+	t.k.fpForm.Store(f)
+	return f, nil
 }

@@ -56,6 +56,7 @@ type Task struct {
 
 	sigStack SigStack
 	fault    faultInfo
+	frame    []byte // for signal frames and floating-point states, reused
 	faults   mm.FaultState
 
 	clearTID    hostarch.Addr // set_tid_address(2)

@@ -426,7 +426,30 @@ static void faults_in_threads(void) {
   for (int i = 0; i < 4; i++) ZERO(pthread_join(t[i], NULL));
 }
 
-TESTS(T(divide_by_zero), T(illegal), T(breakpoint), T(single_step), T(segv_codes), T(not_canonical),
+static volatile unsigned fresh_mxcsr;
+static void read_mxcsr(int sig UNUSED) {
+  unsigned v;
+  __asm__ volatile("stmxcsr %0" : "=m"(v));
+  fresh_mxcsr = v;
+}
+
+// A handler begins with a fresh floating-point state, and the old one comes back.
+static void fp_fresh_in_handler(void) {
+  unsigned usual, other, after;
+  __asm__ volatile("stmxcsr %0" : "=m"(usual));
+  other = usual | 3u << 13;  // round to zero
+  handle(SIGUSR1, read_mxcsr, 0);
+  for (int i = 0; i < 200; i++) {
+    __asm__ volatile("ldmxcsr %0" ::"m"(other));
+    raise(SIGUSR1);
+    __asm__ volatile("stmxcsr %0" : "=m"(after));
+    __asm__ volatile("ldmxcsr %0" ::"m"(usual));
+    EQ(0x1f80, fresh_mxcsr);
+    EQ(other, after);
+  }
+}
+
+TESTS(T(fp_fresh_in_handler), T(divide_by_zero), T(illegal), T(breakpoint), T(single_step), T(segv_codes), T(not_canonical),
       T(kernel_addresses), T(privileged), T(bus_error), T(float_exception), T(fatal_faults), T(aborts),
       T(fault_in_handler), T(registers_kept), T(sse_kept), T(avx_kept), T(fp_frame_writable), T(fp_across_processes),
       T(fp_across_fork), T(system_call_registers), T(system_call_leaves), T(unknown_calls), T(segment_bases),
