@@ -20,6 +20,43 @@ func TestBuildFilesThere(t *testing.T) {
 
 var quoted = regexp.MustCompile(`"([^"]+)"`)
 
+// TestRunnerGiven: what a test builds for itself under `go test`, Bazel has to
+// give it, and say so by the harness's environment.
+func TestRunnerGiven(t *testing.T) {
+	program := regexp.MustCompile(`harness\.Program\(\w+, "(\w+)"`)
+	needs := make(map[string][]string)
+	each(t, "*.go", func(name string, text []byte) {
+		dir := path.Dir(name)
+		if !strings.HasPrefix(dir, "tests/") {
+			return
+		}
+		if strings.Contains(string(text), "harness.Platforms(") {
+			needs[dir] = append(needs[dir], "RUNSC_LITE")
+		}
+		if strings.Contains(string(text), "harness.Guests(") {
+			needs[dir] = append(needs[dir], "RUNSC_LITE_GUESTS")
+		}
+		for _, m := range program.FindAllStringSubmatch(string(text), -1) {
+			needs[dir] = append(needs[dir], m[1])
+		}
+	})
+	if len(needs) < 3 {
+		t.Fatalf("too few tests were found: %v", needs)
+	}
+	for dir, variables := range needs {
+		text, err := os.ReadFile(path.Join(dir, "BUILD.bazel"))
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		for _, v := range variables {
+			if !strings.Contains(string(text), `"`+v+`": "`) {
+				t.Errorf("%s/BUILD.bazel gives its test no %s", dir, v)
+			}
+		}
+	}
+}
+
 // TestGuestRules: `go test` finds the guest programs by their names; Bazel
 // builds the same ones, with the same flags, and gives them to the same tests.
 func TestGuestRules(t *testing.T) {
