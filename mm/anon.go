@@ -20,7 +20,7 @@ type anonPager struct {
 
 // newAnonPager makes an anonPager with one hold.
 func newAnonPager(f *memfile.File, length uint64) (*anonPager, error) {
-	r, err := f.Allocate(length, memfile.Options{})
+	r, err := f.Allocate(length, memfile.Options{Sparse: true})
 	if err != nil {
 		return nil, err
 	}

@@ -43,7 +43,8 @@ func (r Range) Length() uint64 { return r.End - r.Start }
 type Config struct {
 	// Size is how far the file can reach, in bytes, holes and all. 0: 1 TiB.
 	Size uint64
-	// Limit is how much may be allocated at a time. 0: Size.
+	// Limit is how much the host may hold for the file. What is allocated and
+	// not touched may be more. 0: Size.
 	Limit uint64
 }
 
@@ -52,6 +53,8 @@ type Options struct {
 	// Overwrite says that the caller will store into every byte before anyone
 	// reads: the content need not be zero.
 	Overwrite bool
+	// Sparse says that most of it may never be touched: it counts for nothing.
+	Sparse bool
 }
 
 // File is the memory file. All methods are safe from any goroutine.
@@ -130,9 +133,15 @@ func (f *File) Allocate(length uint64, o Options) (Range, error) {
 		return Range{}, unix.EINVAL
 	}
 	f.mu.Lock()
-	if f.allocated+length > f.limit {
+	if !f.fits(length, o) {
+		gone := f.emptyDirty()
 		f.mu.Unlock()
-		return Range{}, unix.ENOMEM
+		f.reclaim(gone)
+		f.mu.Lock()
+		if !f.fits(length, o) {
+			f.mu.Unlock()
+			return Range{}, unix.ENOMEM
+		}
 	}
 	r, wasDirty := f.takeDirty(length)
 	if !wasDirty {
@@ -142,10 +151,7 @@ func (f *File) Allocate(length uint64, o Options) (Range, error) {
 			f.mu.Unlock()
 			f.reclaim(gone)
 			f.mu.Lock()
-			if r, ok = f.clean.take(length); !ok || f.allocated+length > f.limit {
-				if ok {
-					f.clean.add(r)
-				}
+			if r, ok = f.clean.take(length); !ok {
 				f.mu.Unlock()
 				return Range{}, unix.ENOMEM
 			}
@@ -159,6 +165,19 @@ func (f *File) Allocate(length uint64, o Options) (Range, error) {
 		clear(f.Bytes(r))
 	}
 	return r, nil
+}
+
+// fits reports whether the limit allows length bytes more. The host is asked only
+// when it could not if all that is allocated were touched. The caller holds f.mu.
+func (f *File) fits(length uint64, o Options) bool {
+	if f.allocated+length <= f.limit {
+		return true
+	}
+	used, err := f.Usage()
+	if o.Sparse {
+		length = pageSize
+	}
+	return err == nil && used+length <= f.limit
 }
 
 // class is the size class of a small length: floor(log2(pages)).

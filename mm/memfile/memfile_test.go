@@ -189,11 +189,27 @@ func TestArguments(t *testing.T) {
 			t.Errorf("%d bytes: %v", n, err)
 		}
 	}
+	f.DecRef(mustAllocate(t, f, 256<<10, Options{Sparse: true}))
 	r := mustAllocate(t, f, 64<<10, Options{})
-	if _, err := f.Allocate(pageSize, Options{}); err != unix.ENOMEM {
-		t.Errorf("over the limit: %v", err)
+	// What is not touched does not count.
+	f.DecRef(mustAllocate(t, f, 32<<10, Options{}))
+	f.Bytes(r)[0] = 1
+	if _, err := f.Allocate(64<<10, Options{}); err != unix.ENOMEM {
+		t.Errorf("more than is left: %v", err)
+	}
+	f.Populate(r)
+	for _, o := range []Options{{}, {Sparse: true}, {Overwrite: true}} {
+		if _, err := f.Allocate(pageSize, o); err != unix.ENOMEM {
+			t.Errorf("over the limit, %+v: %v", o, err)
+		}
 	}
 	f.DecRef(r)
+	// What is kept for reuse does not either.
+	for range 4 {
+		r := mustAllocate(t, f, 64<<10, Options{})
+		f.Populate(r)
+		f.DecRef(r)
+	}
 	f.IncRef(Range{}) // nothing
 	for name, fn := range map[string]func(){
 		"free page": func() { f.DecRef(r) },
