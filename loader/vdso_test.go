@@ -294,6 +294,48 @@ func TestVDSOFake(t *testing.T) {
 	}
 }
 
+// TestVDSOTrapsNot shows the functions a page that is an hour ahead: they say what
+// the page says, so that they do not ask the kernel.
+func TestVDSOTrapsNot(t *testing.T) {
+	v, c := newTestVDSO(t, clock.NewHost())
+	if !v.params.Lines[unix.CLOCK_REALTIME].Valid {
+		t.Skip("this machine's counter cannot be relied upon")
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for id := range clock.Clocks {
+		sec := v.vvar[vvarLines+id*lineSize+16:]
+		put8(sec, get8(sec)+3600)
+		if id == unix.CLOCK_REALTIME_COARSE {
+			put8(v.vvar[vvarLines+id*lineSize+24:], 1|7777<<32) // a tick of its own
+		}
+	}
+	hour := func(what string, got, want int64) {
+		t.Helper()
+		if d := got - want; d < 3599 || d > 3602 {
+			t.Errorf("%s shows %d seconds more than it is", what, d)
+		}
+	}
+	var ts, tv [2]int64
+	for _, id := range []int32{
+		unix.CLOCK_REALTIME, unix.CLOCK_MONOTONIC, unix.CLOCK_MONOTONIC_RAW, unix.CLOCK_BOOTTIME, unix.CLOCK_TAI,
+		unix.CLOCK_REALTIME_COARSE, unix.CLOCK_MONOTONIC_COARSE,
+	} {
+		now, _ := clock.NewHost().Read(id)
+		if c.gettime(id, &ts) != 0 {
+			t.Fatal("clock_gettime")
+		}
+		hour("clock_gettime", ts[0], now/second)
+	}
+	now := time.Now().Unix()
+	c.gettimeofday(&tv, nil)
+	hour("gettimeofday", tv[0], now)
+	hour("time", c.time(nil), now)
+	if c.getres(unix.CLOCK_REALTIME_COARSE, &ts) != 0 || ts != [2]int64{0, 7777} {
+		t.Errorf("clock_getres: %v", ts)
+	}
+}
+
 // TestVDSORead reads the clocks by the vDSO and as system calls do, in turns: time
 // never goes back.
 func TestVDSORead(t *testing.T) {
