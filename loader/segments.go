@@ -89,6 +89,7 @@ func (m *mapper) mapAll(how placement, bias uint64) (layout, error) {
 	if l.startCode == ^uint64(0) {
 		l.startCode = 0
 	}
+	m.prefault(l.bias)
 	l.phdr += l.bias
 	l.startCode += l.bias
 	l.endCode += l.bias
@@ -97,6 +98,26 @@ func (m *mapper) mapAll(how placement, bias uint64) (layout, error) {
 	l.end += l.bias
 	l.entry = l.bias + m.o.entry
 	return l, nil
+}
+
+// prefaultData is how much of a writable segment is made ready.
+const prefaultData = 64 << 10
+
+// prefault makes what every program uses ready: the beginning of each segment, and
+// as much around it as a fault gives. A program's data are copied for it.
+func (m *mapper) prefault(bias uint64) {
+	for i := range m.o.segments {
+		s := &m.o.segments[i]
+		if s.kind != uint32(elf.PT_LOAD) || s.memorySize == 0 {
+			continue
+		}
+		at, length := hostarch.Addr(bias+s.vaddr)&^pageMask, uint64(pageSize)
+		write := s.prot().Write
+		if write {
+			length = min(pageUp(s.vaddr&pageMask+s.memorySize), prefaultData)
+		}
+		m.space.Prefault(at, length, write)
+	}
 }
 
 // mapOne maps one segment at addr, or where there is room for total bytes, and

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/hostarch"
 
+	"runsc-lite/hostcall"
 	"runsc-lite/mm"
 	"runsc-lite/mm/memfile"
 	"runsc-lite/sentry/clock"
@@ -88,11 +89,13 @@ func NewVDSO(f *memfile.File, c clock.Clock) (*VDSO, error) {
 	b := f.Bytes(v.r)
 	v.vvar = b[:pageSize]
 	copy(b[pageSize:], object)
-	how := uint32(getcpuSegment)
-	if hasRDPID() {
-		how = getcpuRDPID
+	if hostcall.LowCPUs() {
+		how := uint32(getcpuSegment)
+		if hasRDPID() {
+			how = getcpuRDPID
+		}
+		binary.LittleEndian.PutUint32(v.vvar[vvarGetCPU:], how)
 	}
-	binary.LittleEndian.PutUint32(v.vvar[vvarGetCPU:], how)
 	if v.cal == nil {
 		return v, nil
 	}
@@ -120,6 +123,11 @@ func (v *VDSO) Close() {
 	}
 	v.file.DecRef(v.r)
 }
+
+// AskForCPU makes getcpu a system call from now on: the processor does not tell
+// what guests are to hear. So it is when a guest thread may run on some of the
+// processors only, or when the processor is not the host's.
+func (v *VDSO) AskForCPU() { atomic.StoreUint32(word(v.vvar[vvarGetCPU:]), 0) }
 
 // Read implements clock.Clock.
 func (v *VDSO) Read(id int32) (int64, error) {
@@ -201,6 +209,9 @@ func (v *VDSO) mapInto(s *mm.Space, at hostarch.Addr) (hostarch.Addr, error) {
 		Prot: hostarch.ReadExecute, MaxProt: hostarch.AnyAccess,
 		Pager: v, Offset: pageSize, Name: "[vdso]",
 	})
+	if err == nil {
+		s.Prefault(at, v.length(), false)
+	}
 	return object, err
 }
 

@@ -62,6 +62,11 @@ func (s *Space) fault(addr hostarch.Addr, at hostarch.AccessType, seen uint64) e
 		}
 	} else if !at.Any() {
 		at = hostarch.Read
+		if a.pager != nil && !a.shared && a.prot.Write {
+			// Data of a program: what is looked at first is written soon, and
+			// copying costs less than a second fault.
+			at = hostarch.Write
+		}
 	}
 	_, err := s.resolve(a, addr, at)
 	return err

@@ -318,6 +318,9 @@ func (s *Space) brk(addr hostarch.Addr) (end hostarch.Addr, grown uint64) {
 		}
 		if mode == lockNow {
 			grown = uint64(newEnd - oldEnd)
+		} else {
+			// A heap grows to be used. Unused, it costs nothing.
+			s.prefault(oldEnd, min(newEnd, oldEnd+anonChunk), true)
 		}
 	}
 	s.brkEnd = addr
