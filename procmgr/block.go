@@ -35,9 +35,10 @@ func (t *Thread) block(ch <-chan struct{}, deadline time.Time, bits uint32) erro
 	t.setState(Blocked)
 	t.releaseSlot()
 	begin := time.Now()
+	t.usage.waits(begin, time.Time{})
 	defer func() {
 		t.resume()
-		t.usage.blocked.Add(int64(time.Since(begin)))
+		t.usage.waits(begin, time.Now())
 		t.usage.voluntary.Add(1)
 		if t.follow != nil {
 			t.follow.Waited(Blocked, begin)
@@ -145,6 +146,7 @@ func notify(ch chan struct{}) {
 // now on.
 func (t *Thread) SetRunner(r Runner) {
 	t.runner.Store(&r)
+	t.usage.measure(r)
 	t.acquireSlot()
 	t.setState(Running)
 	if t.Pending() {

@@ -86,6 +86,7 @@ func (p *Process) beginGroupExit(status uint32) {
 func (t *Thread) FinishExit() (status uint32, last bool) {
 	p, tb := t.p, t.p.table
 	t.releaseVfork()
+	t.usage.settle()
 	t.releaseSlot()
 	tb.mu.Lock()
 	defer tb.mu.Unlock()

@@ -159,6 +159,7 @@ func (t *Thread) stayStopped() {
 				t.setState(Stopped)
 				t.releaseSlot()
 				begin = time.Now()
+				t.usage.waits(begin, time.Time{})
 			}
 			t.endsStop()
 		}
@@ -171,7 +172,7 @@ func (t *Thread) stayStopped() {
 	}
 	if !begin.IsZero() {
 		t.resume()
-		t.usage.blocked.Add(int64(time.Since(begin)))
+		t.usage.waits(begin, time.Now())
 		if t.follow != nil {
 			t.follow.Waited(Stopped, begin)
 		}
