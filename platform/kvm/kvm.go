@@ -55,7 +55,8 @@ func New(c Config) (*KVM, error) {
 	if err != nil {
 		return nil, fmt.Errorf("kvm platform: %w", err)
 	}
-	if err := m.probe(); err != nil {
+	v, err := m.probe()
+	if err != nil {
 		m.close()
 		return nil, fmt.Errorf("kvm platform: %w", err)
 	}
@@ -63,6 +64,7 @@ func New(c Config) (*KVM, error) {
 		c.VCPUs = processors()
 	}
 	p.m, p.pool = m, newPool(m, c.VCPUs)
+	p.pool.all.Store(&[]*vcpu{v})
 	return p, nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -71,6 +72,7 @@ type machine struct {
 	xstate       int    // size of an XSAVE area of guests, bytes
 	fresh        []byte // such an area, of xsaveSize, as after FNINIT
 	quirks       quirks
+	roundTrip    time.Duration
 	bootCR3      uint64
 	pid          int
 	fsgsbase     bool // we may read our FS base

@@ -18,6 +18,7 @@ type vcpu struct {
 	base  uint64 // of its area, in the guest's kernel half
 	data  *vcpuData
 	frame *frame
+	code  []byte
 	to    resume
 
 	// The pool's lock guards these.
@@ -98,12 +99,17 @@ func (m *machine) newVCPU(index int) (_ *vcpu, err error) {
 	}
 	page := func(i int) []byte { return area[i*pageSize:][:pageSize:pageSize] }
 	v.data, v.frame = asData(page(dataPage)), asFrame(page(stackPage))
-	v.to = writeStub(page(codePage), v.base, m.quirks.bases)
+	v.code = page(codePage)
 	writeTables(v.data, page(idtPage), v.base)
 	if err := v.setMSRs(); err != nil {
 		return nil, err
 	}
-	if err := v.setSRegs(); err != nil {
+	if m.cr4 == 0 {
+		err = m.chooseCR4(v)
+	} else {
+		err = v.setSRegs()
+	}
+	if err != nil {
 		return nil, err
 	}
 	if m.xcr0 != 0 {
@@ -113,11 +119,17 @@ func (m *machine) newVCPU(index int) (_ *vcpu, err error) {
 			return nil, fmt.Errorf("setting XCR0 to %#x: %w", m.xcr0, err)
 		}
 	}
+	v.configure()
+	return v, nil
+}
+
+// configure makes the vCPU what the host's quirks want.
+func (v *vcpu) configure() {
+	v.to = writeStub(v.code, v.base, v.m.quirks.bases)
 	v.run.validRegs = syncRegs
-	if !m.quirks.bases {
+	if !v.m.quirks.bases {
 		v.run.validRegs |= syncSRegs
 	}
-	return v, nil
 }
 
 // setMSRs sets what SYSCALL does, and the clock: guests read the host's time
