@@ -176,7 +176,7 @@ func TestVDSOSettles(t *testing.T) {
 
 // TestVDSOCalls calls the other functions, with and without results.
 func TestVDSOCalls(t *testing.T) {
-	_, c := newTestVDSO(t, clock.NewHost())
+	v, c := newTestVDSO(t, clock.NewHost())
 	now := time.Now().Unix()
 	var tv, tz [2]int64
 	tz = [2]int64{-1, -1}
@@ -203,6 +203,11 @@ func TestVDSOCalls(t *testing.T) {
 	}
 	if r := c.getcpu(nil, nil); r != 0 {
 		t.Errorf("getcpu without results: %d", r)
+	}
+	v.AskForCPU()
+	cpu, node = ^uint32(0), ^uint32(0)
+	if r := c.getcpu(&cpu, &node); v.vvar[vvarGetCPU] != 0 || r != 0 || cpu > 4095 || node > 4095 {
+		t.Errorf("getcpu as a call: %d, processor %d, node %d", r, cpu, node)
 	}
 	for id, want := range map[int32]int64{
 		unix.CLOCK_MONOTONIC: 1, unix.CLOCK_REALTIME: 1, unix.CLOCK_REALTIME_COARSE: clock.CoarseTick,

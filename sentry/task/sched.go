@@ -2,6 +2,7 @@ package task
 
 import (
 	"math/bits"
+	"slices"
 
 	"runsc-lite/hostcall"
 )
@@ -39,7 +40,12 @@ func allCPUs(n int) []uint64 {
 func (t *Task) Affinity() []uint64 { return t.affinity.Load().([]uint64) }
 
 // SetAffinity replaces them.
-func (t *Task) SetAffinity(set []uint64) { t.affinity.Store(set) }
+func (t *Task) SetAffinity(set []uint64) {
+	t.affinity.Store(set)
+	if !slices.Equal(set, allCPUs(t.k.CPUs)) {
+		t.k.VDSO.AskForCPU()
+	}
+}
 
 // CPU returns the processor that t is on: the sentry's, or if it may not be
 // there the first one that it may use.

@@ -85,6 +85,7 @@ static void processors(void) {
   EQ(0, SYS(syscall(SYS_getcpu, NULL, NULL, NULL)));
   cpu_set_t s;
   SYS(sched_getaffinity(0, sizeof(s), &s));
+  cpu_set_t all = s;
   int n = CPU_COUNT(&s);
   CHECK(n >= 1 && n <= sysconf(_SC_NPROCESSORS_CONF));
   ERR(EINVAL, syscall(SYS_sched_getaffinity, 0, 1, &s));
@@ -97,6 +98,13 @@ static void processors(void) {
   SYS(sched_getaffinity(0, sizeof(s), &s));
   EQ(1, CPU_COUNT(&s));
   EQ(first, sched_getcpu());
+  for (int i = 0; i < CPU_SETSIZE; i++) {
+    if (!CPU_ISSET(i, &all)) continue;
+    CPU_ZERO(&s);
+    CPU_SET(i, &s);
+    SYS(sched_setaffinity(0, sizeof(s), &s));
+    for (int k = 0; k < 20; k++) EQ(i, sched_getcpu());
+  }
   CPU_ZERO(&s);
   ERR(EINVAL, sched_setaffinity(0, sizeof(s), &s));
 }
