@@ -62,9 +62,10 @@ func (s *Space) fault(addr hostarch.Addr, at hostarch.AccessType, seen uint64) e
 		}
 	} else if !at.Any() {
 		at = hostarch.Read
-		if a.pager != nil && !a.shared && a.prot.Write {
+		if a.pager != nil && !a.shared && a.prot.Write && a.length() <= fileChunk {
 			// Data of a program: what is looked at first is written soon, and
-			// copying costs less than a second fault.
+			// copying costs less than a second fault. A large file is not copied
+			// for being read.
 			at = hostarch.Write
 		}
 	}

@@ -162,7 +162,8 @@ func TestFilePages(t *testing.T) {
 	defer f.close(t)
 	defer s.Munmap(testAddr, 1024*pageSize)
 	mapAt(t, s, testAddr, 1024, MmapOptions{Pager: f, File: f, Prot: hostarch.ReadWrite})
-	// A platform that tells a load from a store. (One that does not gets a copy.)
+	// A platform that tells a load from a store. (One that does not gets a copy, if
+	// it is small.)
 	var st FaultState
 	if err := s.Fault(testAddr+300*pageSize, hostarch.Read, &st); err != nil {
 		t.Fatal(err)
@@ -392,4 +393,28 @@ func TestNoSuchAddress(t *testing.T) {
 	} else {
 		p.Unpin()
 	}
+}
+
+// TestFileData loads from private writable mappings of files, by a platform that
+// cannot tell loads from stores: small ones are copied at once, large ones are not.
+func TestFileData(t *testing.T) {
+	mem := newMemory(t)
+	s, g := newTestSpace(t, mem)
+	f := newTestFile(t, mem, 1024)
+	defer f.close(t)
+	defer s.Munmap(testAddr, 2048*pageSize)
+	for i, pages := range []uint64{16, 1024} {
+		at := testAddr + hostarch.Addr(i)*1024*pageSize
+		mapAt(t, s, at, pages, MmapOptions{Pager: f, File: f})
+		mustLoad(t, g, s, at, 0)
+		if e := s.extentAt(at); e.owned != (i == 0) || e.given.Write != (i == 0) {
+			t.Errorf("%d pages: %+v", pages, e)
+		}
+		mustStore(t, g, s, at, 1)
+		mustLoad(t, g, s, at, 1)
+	}
+	if mem.Bytes(f.pages[0])[0] != 0 {
+		t.Error("a private store reached the file")
+	}
+	g.check(t, s)
 }
