@@ -15,6 +15,8 @@
 package platform
 
 import (
+	"time"
+
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/hostarch"
 )
@@ -151,6 +153,20 @@ type Context interface {
 
 	// SetSingleStep makes every Run stop with SIGTRAP after one instruction.
 	SetSingleStep(on bool)
+}
+
+// CPUMeter is a Context that knows how much processor time its guest thread takes.
+type CPUMeter interface {
+	// CPUTimes returns how much processor time the guest's own code has used since
+	// Spawn, and how much the kernel on its behalf: the goroutine that Spawn made,
+	// and the platform. Waiting is neither. The figures are the host's own, up to
+	// this moment, and never shrink. Where a platform cannot tell exactly which of
+	// the threads of an AddressSpace it was, their sum is right all the same.
+	//
+	// Safe from any goroutine, while fn of Spawn runs and after. It does not block,
+	// and is read on demand, so that calls and faults need not measure anything;
+	// it is read once at least when a guest thread ends, and has to be cheap then.
+	CPUTimes() (user, system time.Duration)
 }
 
 // CallAnswerer is a Context that can answer system calls on the guest side, where

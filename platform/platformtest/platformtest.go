@@ -42,6 +42,7 @@ func Run(t *testing.T, n New) {
 		{"Mappings", mappingTests},
 		{"Threads", threadTests},
 		{"Spaces", spaceTests},
+		{"CPUTimes", meterTests},
 		{"Host", hostTests},
 	} {
 		t.Run(g.name, func(t *testing.T) {

@@ -49,6 +49,7 @@ type context struct {
 	kickT atomic.Int64 // tgid<<32 | tid, for Interrupt
 
 	parker hostcall.Parker
+	use    usage
 
 	runs   atomic.Uint64 // counts Runs; odd while in one
 	weight weight        // balance.go
@@ -110,6 +111,7 @@ func (c *context) bind(s *space) error {
 		if err := c.carryFP(); err != nil {
 			return c.fail(err)
 		}
+		c.use.leave(true)
 		c.unbind()
 		s.contexts.Add(1)
 		c.cur = s
@@ -123,6 +125,7 @@ func (c *context) bind(s *space) error {
 		return err
 	}
 	c.stub, c.tid = st, tid
+	c.use.enter(&st.meter, tid)
 	c.kickT.Store(int64(st.pid)<<32 | int64(tid))
 	c.lost = true
 	if c.fp == nil {
@@ -152,6 +155,7 @@ func (c *context) unbind() {
 	if s == nil {
 		return
 	}
+	c.use.leave(false)
 	if c.tid != 0 && c.halt() != nil {
 		c.w.broken = true
 		s.mu.Lock()

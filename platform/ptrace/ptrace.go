@@ -71,6 +71,9 @@
 //	space.mu
 //	  Ptrace.mu
 //	    zygote.mu
+//	usage.mu
+//	space.mu
+//	  meter.mu
 package ptrace
 
 import (

@@ -284,6 +284,7 @@ func (s *space) newThread(near *context) (int, error) {
 		return 0, err
 	}
 	st.threads++
+	st.meter.share()
 	return int(tid), nil
 }
 

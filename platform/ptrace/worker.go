@@ -97,9 +97,11 @@ func (w *worker) loop() {
 			w.pin(w.want)
 		}
 		c := &context{w: w, newTID: j.tid, cur: j.space}
+		c.use.begin(w.tid)
 		w.p.enter(c)
 		j.fn(c)
 		w.p.leave(c)
+		c.use.end()
 		c.unbind()
 		if !w.p.retire(w) {
 			break
@@ -134,6 +136,7 @@ type stub struct {
 	waiting []int // those that wait to be seized; guarded by space.mu
 	dirty   bool  // maps what an earlier space left; likewise
 	slots   stubSlots
+	meter   meter
 	buried  bool // guarded by Ptrace.mu
 }
 
@@ -160,7 +163,7 @@ func (w *worker) newStubOnce() (*stub, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &stub{pid: pid, threads: 1}
+	s := &stub{pid: pid, threads: 1, meter: meter{pid: pid}}
 	if err := w.p.adopt(s); err != nil {
 		unix.Kill(pid, unix.SIGKILL)
 		w.p.zygote.bury(pid)
@@ -175,6 +178,7 @@ func (w *worker) newStubOnce() (*stub, error) {
 		w.release(s)
 		return nil, fmt.Errorf("%w: %w", errDead, err)
 	}
+	s.meter.skip()
 	return s, nil
 }
 

@@ -181,6 +181,7 @@ func (t *Task) NoResult() { t.noResult = true }
 // pageFault resolves a fault or turns it into a signal.
 func (t *Task) pageFault(ex *platform.Exit) {
 	f, begin := t.faultTracer()
+	t.th.AccountFault()
 	err := t.mem.Space.Fault(ex.Addr, ex.Access, &t.faults)
 	if f != nil {
 		f.Fault(ex.Addr, ex.Access, begin, err)
