@@ -37,6 +37,9 @@ func InBackground(fd int) bool {
 // (will_become_orphaned_pgrp, for this process alone).
 func Orphaned() bool {
 	parent := unix.Getppid()
+	if parent == 0 {
+		return true // it is in another pid namespace
+	}
 	session, err := unix.Getsid(parent)
 	if err != nil {
 		return true

@@ -262,7 +262,7 @@ func (tb *Table) CheckTerminal(t *Thread, term *Terminal, sig unix.Signal) error
 	tb.mu.Lock()
 	defer tb.mu.Unlock()
 	p := t.p
-	if p.terminal() != term || p.control.front == nil || p.group == nil || p.control.front == p.group.id {
+	if !p.inBackground(term) {
 		return nil
 	}
 	p.mu.Lock()
@@ -282,6 +282,18 @@ func (tb *Table) CheckTerminal(t *Thread, term *Terminal, sig unix.Signal) error
 	t.setPending(pendSignal)
 	p.mu.Unlock()
 	return ErrInterrupted
+}
+
+// InBackground reports whether term is t's controlling terminal, and another group in
+// its foreground.
+func (tb *Table) InBackground(t *Thread, term *Terminal) bool {
+	tb.mu.Lock()
+	defer tb.mu.Unlock()
+	return t.p.inBackground(term)
+}
+
+func (p *Process) inBackground(term *Terminal) bool {
+	return p.terminal() == term && p.control.front != nil && p.group != nil && p.control.front != p.group.id
 }
 
 // SignalForeground sends a signal from the kernel to the foreground group of term.

@@ -44,7 +44,9 @@ func (d *doCommand) passSignals(s *sentry.Sandbox, signals chan os.Signal) {
 			}
 			s.Signal(sig.(syscall.Signal))
 		case sig := <-s.Stopped():
-			hostcall.StopSelf(sig)
+			if s.IsStopped() {
+				hostcall.StopSelf(sig)
+			}
 		}
 	}
 }

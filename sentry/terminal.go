@@ -121,7 +121,7 @@ func (s *Sandbox) Signal(sig unix.Signal) {
 			return
 		}
 	case unix.SIGCONT:
-		if control != nil && s.program.State() == procmgr.Stopped {
+		if control != nil && s.IsStopped() {
 			_ = control.Front(s.init.process, s.program)
 		}
 		_ = procs.SignalGroup(s.program.GroupID(), procmgr.SigInfo{Signo: int32(sig), Code: procmgr.SIKernel})
@@ -131,5 +131,8 @@ func (s *Sandbox) Signal(sig unix.Signal) {
 }
 
 // Stopped delivers the signal that stopped the program, each time. The runner, which
-// stands for it outside, is to stop as well.
+// stands for it outside, is to stop as well, unless the program goes on already.
 func (s *Sandbox) Stopped() <-chan unix.Signal { return s.init.stopped }
+
+// IsStopped reports whether the program is stopped.
+func (s *Sandbox) IsStopped() bool { return s.program.State() == procmgr.Stopped }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -314,5 +315,23 @@ func TestRedirected(t *testing.T) {
 		cmd := command(t, target, busybox, "sh", "-c",
 			`tty; printf 'name? ' > /dev/tty; read x < /dev/tty; echo hello $x > /dev/tty`)
 		return start(t, cmd)
+	})
+}
+
+// TestNames: the terminal has one name inside, by which programs find it, and is the
+// console.
+func TestNames(t *testing.T) {
+	t.Parallel()
+	platforms(t, func(t *testing.T, target harness.Target) {
+		x := start(t, command(t, target, busybox, "sh", "-c",
+			`tty; readlink /proc/self/fd/1; stat -c '%t:%T %u' $(tty) /dev/console; tty < /dev/console; echo done > /dev/console`))
+		uid := strconv.Itoa(os.Getuid())
+		want := "/dev/pts/0\r\n/dev/pts/0\r\n88:0 " + uid + "\r\n5:1 " + uid + "\r\n/dev/console\r\ndone\r\n"
+		if got := x.until("done\r\n"); got != want {
+			t.Errorf("%q\nwant %q", got, want)
+		}
+		if got := x.status(); got != 0 {
+			t.Errorf("exit status %d", got)
+		}
 	})
 }

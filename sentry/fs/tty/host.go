@@ -212,6 +212,9 @@ func (e *hostEnd) Admit(task any, write bool) error {
 	if !write {
 		return e.check(task, unix.SIGTTIN)
 	}
+	if th := threadOf(task); th == nil || !e.procs.InBackground(th, &e.term) {
+		return nil // without asking the host
+	}
 	if t, ok := e.settings(); ok && t.Lflag&unix.TOSTOP != 0 {
 		return e.check(task, unix.SIGTTOU)
 	}
