@@ -534,6 +534,9 @@ func countCopy(t *task.Task, n uint64) {
 // the file's position. What is read is always written, or the position of the
 // source is set back.
 func copyFile(t *task.Task, in, out *vfs.File, inOff, outOff *int64, n uint64) (uint64, error) {
+	if err := out.Admit(t, true); err != nil {
+		return 0, task.Interrupted(err, task.RestartSys)
+	}
 	buf := make([]byte, min(n, copyChunk))
 	total := uint64(0)
 	for total < n {

@@ -143,6 +143,9 @@ func (p *Pair) unlock() {
 	if ev.Writable && p.line.Room() >= writable {
 		slave |= waiter.WritableEvents
 	}
+	if p.closed && p.open == 0 {
+		p.line = nil // nobody gets at it again, though the inode may be in a cache
+	}
 	p.mu.Unlock()
 	for i, due := range ev.Signals {
 		if due {

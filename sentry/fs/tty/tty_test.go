@@ -368,6 +368,39 @@ func TestBounded(t *testing.T) {
 	}
 }
 
+// TestAnyRequest makes all requests of terminals there could be, with memory that is
+// there and with memory that is not.
+func TestAnyRequest(t *testing.T) {
+	x := newTerminal(t)
+	for request := range uint32(0x100) {
+		for _, dir := range []uint32{0, 0x40040000, 0x80040000, 0x402c0000, 0x802c0000} {
+			for _, arg := range []uint64{0, 1, 7, 1 << 20, 1 << 63} {
+				for _, f := range []vfs.Ioctler{x.file, x.master} {
+					if dir|0x5400|request == tiocvhangup {
+						continue
+					}
+					if _, err := f.Ioctl(x.front, dir|0x5400|request, arg); err != nil {
+						if _, ok := err.(unix.Errno); !ok && err != procmgr.ErrInterrupted {
+							t.Errorf("ioctl %#x of %#x: %v", dir|0x5400|request, arg, err)
+						}
+					}
+				}
+			}
+		}
+	}
+	// It works still: flow control and modes are undone.
+	x.file.Ioctl(x.front, unix.TCXONC, unix.TCOON)
+	x.master.Ioctl(x.front, unix.TCXONC, unix.TCOON)
+	x.pair.mu.Lock()
+	x.pair.line.SetTermios(ldisc.DefaultTermios())
+	x.pair.unlock()
+	x.shell.ioctl(t, x.master, unix.TIOCPKT, 0, nil)
+	x.file.Ioctl(x.front, unix.TCFLSH, unix.TCIOFLUSH)
+	x.master.Ioctl(x.front, unix.TCFLSH, unix.TCIOFLUSH)
+	x.typed(t, "still\n")
+	wantRead(t, x.file, "still\n", nil)
+}
+
 func TestDeadline(t *testing.T) {
 	begin := time.Now()
 	for _, tt := range []struct {
