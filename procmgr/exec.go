@@ -73,10 +73,20 @@ func (t *Thread) BeginExec() error {
 	return nil
 }
 
+// Exec makes the thread run another program, if there is nothing to do between
+// BeginExec and CompleteExec: the errors are the former's.
+func (t *Thread) Exec(n NewProgram) error {
+	if err := t.BeginExec(); err != nil {
+		return err
+	}
+	t.CompleteExec(n)
+	return nil
+}
+
 // NewProgram is what CompleteExec is told of the program.
 type NewProgram struct {
 	Name string // comm; cut to 15 bytes
-	// Credentials as Credentials.ForExec made them.
+	// Credentials as Credentials.ForExec made them; nil: the thread keeps its own.
 	Credentials *Credentials
 	// Secure: the program has privileges that its caller lacks (AT_SECURE).
 	Secure bool
