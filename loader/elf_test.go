@@ -172,6 +172,21 @@ func TestELFLikeHost(t *testing.T) {
 			*p = *clone(dynamic)
 			p.segment(elf.PF_R, 0, 1<<46+1<<45, 0x100, 0x100)
 		},
+		"thread-local storage": func(p *program) { p.segment(elf.PF_R, 0x900, 0x400900, 0x10, 0x100).Type = uint32(elf.PT_TLS) },
+		"thread-local storage, alignment": func(p *program) {
+			s := p.segment(elf.PF_R, 0x900, 0x400900, 0x10, 0x100)
+			s.Type, s.Align = uint32(elf.PT_TLS), 3
+		},
+		"thread-local storage, huge": func(p *program) {
+			s := p.segment(elf.PF_R, 1<<50, 1<<63, 1<<60, 1<<62)
+			s.Type, s.Align = uint32(elf.PT_TLS), 1<<62
+		},
+		"notes and others out of range": func(p *program) {
+			for _, kind := range []elf.ProgType{elf.PT_NOTE, elf.PT_DYNAMIC, elf.PT_PHDR, elf.PT_GNU_RELRO, elf.PT_GNU_EH_FRAME, 0x12345678} {
+				p.segment(elf.PF_R, 1<<50, 1<<63, 1<<60, 1<<62).Type = uint32(kind)
+			}
+		},
+		"property out of range":      func(p *program) { p.segment(elf.PF_R, 1<<50, 1<<63, 1<<10, 1<<10).Type = uint32(elf.PT_GNU_PROPERTY) },
 		"interpreter missing":        func(p *program) { p.interp(missing) },
 		"interpreter is text":        func(p *program) { p.interp(bad) },
 		"interpreter is short":       func(p *program) { p.interp(short) },
