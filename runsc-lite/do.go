@@ -6,14 +6,17 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/google/subcommands"
 
 	"runsc-lite/hostcall"
 	"runsc-lite/procmgr"
+	"runsc-lite/runsc-lite/control"
 	"runsc-lite/sentry"
 )
 
@@ -136,7 +139,19 @@ func (d *doCommand) do(argv []string) (int, error) {
 	}
 	defer s.Close()
 	go d.passSignals(s, signals)
+	if server, err := d.serve(s, argv); err != nil {
+		log.Debug("no ps and top for this sandbox", "err", err)
+	} else {
+		defer server.Close()
+	}
 	return s.Wait(), nil
+}
+
+// serve makes the sandbox visible to ps and top.
+func (d *doCommand) serve(s *sentry.Sandbox, argv []string) (*control.Server, error) {
+	return control.Serve(control.Sandbox{
+		ID: strconv.Itoa(os.Getpid()), Platform: d.platform, Started: time.Now(), Command: argv,
+	}, s.Kernel().Census)
 }
 
 // hostname is the sandbox's: the host's own name, which tells nothing that the

@@ -24,6 +24,8 @@ func run() int {
 	c.Register(c.FlagsCommand(), "")
 	do := &doCommand{}
 	c.Register(do, "")
+	c.Register(&psCommand{}, "")
+	c.Register(&topCommand{}, "")
 	c.Register(syscallsCommand{}, "")
 	c.Register(versionCommand{}, "")
 	flags.Parse(os.Args[1:])

@@ -2,6 +2,7 @@ package task
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -11,6 +12,7 @@ import (
 
 // group is what the threads of a process share beyond procmgr's: its timers.
 type group struct {
+	calls  atomic.Uint64 // system calls that came to the sentry
 	p      *procmgr.Process
 	itimer [3]Itimer
 }

@@ -120,6 +120,7 @@ func (t *Task) deliver(w *procmgr.Work) {
 func (t *Task) syscall() {
 	regs := t.ctx.Registers()
 	t.sysno = regs.Orig_rax
+	t.group.calls.Add(1)
 	args := &t.args
 	*args = Args{regs.Rdi, regs.Rsi, regs.Rdx, regs.R10, regs.R8, regs.R9}
 	var ret uint64
