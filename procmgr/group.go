@@ -4,31 +4,31 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Group is a process group: it lives as long as it has members, zombies included. It
+// group is a process group: it lives as long as it has members, zombies included. It
 // is under Table.mu.
-type Group struct {
+type group struct {
 	id      *id
-	session *Session
+	session *session
 	members list[Process]
 	size    int
 }
 
-// Session is a session: process groups that share a controlling terminal. It is
+// session is a session: process groups that share a controlling terminal. It is
 // under Table.mu.
-type Session struct {
+type session struct {
 	id     *id
 	leader *Process // nil once it is gone
 	groups int
 }
 
-func (tb *Table) newGroup(n *id, s *Session) *Group {
-	g := &Group{id: n, session: s}
+func (tb *Table) newGroup(n *id, s *session) *group {
+	g := &group{id: n, session: s}
 	n.group = g
 	s.groups++
 	return g
 }
 
-func (tb *Table) joinGroup(p *Process, g *Group) {
+func (tb *Table) joinGroup(p *Process, g *group) {
 	p.group = g
 	g.members.add(p, peer)
 	g.size++
@@ -57,7 +57,7 @@ func (tb *Table) leaveGroup(p *Process) {
 }
 
 // group returns the group with an id.
-func (ns *PIDNamespace) group(pgid int) *Group {
+func (ns *PIDNamespace) group(pgid int) *group {
 	if n := ns.ids.get(pgid); n != nil {
 		return n.group
 	}
@@ -65,7 +65,7 @@ func (ns *PIDNamespace) group(pgid int) *Group {
 }
 
 // processes returns the members that are started.
-func (g *Group) processes() []*Process {
+func (g *group) processes() []*Process {
 	out := make([]*Process, 0, g.size)
 	for p := g.members.first; p != nil; p = p.peer.next {
 		if p.started {
@@ -202,7 +202,7 @@ func (tb *Table) Setsid(p *Process) (int, error) {
 	if p.group.session.leader == p || n.group != nil {
 		return 0, unix.EPERM
 	}
-	s := &Session{id: n, leader: p}
+	s := &session{id: n, leader: p}
 	n.session = s
 	g := tb.newGroup(n, s)
 	tb.leaveGroup(p)
@@ -212,7 +212,7 @@ func (tb *Table) Setsid(p *Process) (int, error) {
 }
 
 // hangUp tells a group that nobody can continue it any more.
-func (tb *Table) hangUp(g *Group) {
+func (tb *Table) hangUp(g *group) {
 	g.signal(unix.SIGHUP)
 	g.signal(unix.SIGCONT)
 }
@@ -220,7 +220,7 @@ func (tb *Table) hangUp(g *Group) {
 // orphaned reports whether no member but without has a parent in another group of
 // the session, who could continue it (will_become_orphaned_pgrp). Init is no such
 // parent, unless it stands for one (ActAsShell).
-func (g *Group) orphaned(without *Process) bool {
+func (g *group) orphaned(without *Process) bool {
 	for p := g.members.first; p != nil; p = p.peer.next {
 		if p == without || p.zombie || p.parent == nil || p.parent == p.table.root.init && !p.parent.shell {
 			continue

@@ -62,7 +62,7 @@ func (tb *Table) killInfo(sender *Thread, pid int, info SigInfo) error {
 
 // killGroup sends a signal to all members of a group. One success is a success;
 // otherwise the last failure counts (__kill_pgrp_info).
-func (tb *Table) killGroup(sender *Thread, g *Group, info SigInfo) error {
+func (tb *Table) killGroup(sender *Thread, g *group, info SigInfo) error {
 	if g == nil {
 		return unix.ESRCH
 	}

@@ -24,8 +24,8 @@ type id struct {
 
 	thread  atomic.Pointer[Thread]
 	process atomic.Pointer[Process] // whose leader the thread is, once it is started
-	group   *Group                  // Table.mu
-	session *Session                // Table.mu
+	group   *group                  // Table.mu
+	session *session                // Table.mu
 	fronts  int                     // terminals in whose foreground it is; Table.mu
 }
 

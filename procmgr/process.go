@@ -30,7 +30,7 @@ type Process struct {
 	parentThread *Thread  // of parent: the one that forked it, or who stands in for that
 	sibling      links[Process]
 	seq          uint64 // order among children
-	group        *Group
+	group        *group
 	peer         links[Process]
 	control      *control // what it has of a controlling terminal; see Terminal
 	oldControl   *control // of a session leader whose terminal hung up

@@ -311,9 +311,9 @@ func (t *Thread) preempt() {
 // giveUp is what a preempted thread does: it lets the others run, and is Ready until
 // it is its turn again.
 func (t *Thread) giveUp() {
-	t.clearPending(pendYield)
 	s := t.p.table.sched
 	if s == nil || s.waiting.Load() == 0 {
+		t.clearPending(pendYield)
 		return
 	}
 	t.usage.involuntary.Add(1)

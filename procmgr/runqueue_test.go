@@ -134,7 +134,12 @@ func (r *race) settle() {
 		s := r.tb.sched
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		return len(s.queue.items) == ready && running == min(running+ready, len(s.slots))
+		if len(s.queue.items) != ready || running != min(running+ready, len(s.slots)) {
+			return false
+		}
+		// Who has got into the queue may be about to push somebody off.
+		first := s.queue.first()
+		return first == nil || s.wakeUp(first, r.clock.Load()) == nil
 	}
 	if err := eventually(ok); err != nil {
 		for _, p := range r.players {

@@ -120,7 +120,7 @@ func (tb *Table) createInit(name string, prio int) (*Process, error) {
 	th.SetName(name)
 	th.setNice(prio)
 	tb.root.init = p
-	s := &Session{id: n, leader: p}
+	s := &session{id: n, leader: p}
 	n.session = s
 	tb.joinGroup(p, tb.newGroup(n, s))
 	tb.mu.Unlock()

@@ -23,7 +23,7 @@ type Terminal struct {
 // Table.mu.
 type control struct {
 	terminal *Terminal // nil: lost
-	session  *Session
+	session  *session
 	front    *id // the foreground group, which may be gone; nil: none
 }
 
@@ -319,7 +319,7 @@ func (p *Process) signal(sig unix.Signal) {
 }
 
 // signal sends a signal from the kernel to all processes of the group.
-func (g *Group) signal(sig unix.Signal) {
+func (g *group) signal(sig unix.Signal) {
 	for p := g.members.first; p != nil; p = p.peer.next {
 		p.signal(sig)
 	}
