@@ -12,10 +12,10 @@ import (
 // kernel's on its behalf that of the worker that serves it.
 //
 // A stub of one thread has the process's clock. Where there are more, that clock
-// tells their sum, and a file of /proc what each used; opening it costs more than
-// such a thread's making. So a thread that lives for a moment only is taken to have
-// used what the stub used meanwhile, at most the time that it lived, and what was
-// counted for one is not counted for another: the sum is always right.
+// tells their sum, and a file of /proc what each used. Opening that is dear: a thread
+// that lives for a moment only is taken to have used what the stub used meanwhile, at
+// most the time that it lived, and what was counted for one is not counted for another:
+// the sum is always right. For one that is asked for again the file stays open.
 
 // brief is for how long a thread's time is taken from the stub's.
 const brief = 2 * time.Millisecond
@@ -61,6 +61,8 @@ type usage struct {
 	since time.Time     // when the tracee became the context's; zero: long ago
 	total time.Duration // the stub's, then
 	there time.Duration // user, then
+	asked bool          // for own, before
+	clock *hostcall.ThreadClock
 }
 
 // begin starts counting for the calling worker.
@@ -109,6 +111,10 @@ func (u *usage) leave(read bool) {
 		u.readUser()
 	}
 	u.m = nil
+	if u.asked = false; u.clock != nil {
+		u.clock.Close()
+		u.clock = nil
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.many {
@@ -144,7 +150,7 @@ func (u *usage) part(total time.Duration) time.Duration {
 		lived = time.Since(u.since)
 	}
 	if lived >= brief {
-		if own, err := hostcall.OtherThreadCPUTime(u.m.pid, u.tid); err == nil {
+		if own, err := u.readOwn(); err == nil {
 			return max(0, own-u.own)
 		}
 		if u.since.IsZero() {
@@ -152,6 +158,24 @@ func (u *usage) part(total time.Duration) time.Duration {
 		}
 	}
 	return max(0, min(total-u.total, lived)-(u.user-u.there))
+}
+
+// readOwn asks for the tracee's own time.
+func (u *usage) readOwn() (time.Duration, error) {
+	c := u.clock
+	if c == nil {
+		var err error
+		if c, err = hostcall.OpenThreadClock(u.m.pid, u.tid); err != nil {
+			return 0, err
+		}
+		if u.asked {
+			u.clock = c
+		} else {
+			u.asked = true
+			defer c.Close()
+		}
+	}
+	return c.Read()
 }
 
 // CPUTimes implements platform.CPUMeter.
