@@ -44,7 +44,7 @@ var table = [...]task.Syscall{
 	25:  {"mremap", sysMremap, task.Full, ""},
 	26:  {"msync", sysMsync, task.Partial, "memory is always coherent; nothing to write back yet"},
 	27:  {"mincore", sysMincore, task.Full, ""},
-	28:  {"madvise", sysMadvise, task.Partial, "hints are accepted; HUGEPAGE, MERGEABLE, HWPOISON and the like are not"},
+	28:  {"madvise", sysMadvise, task.Partial, "hints about speed have no effect; COLLAPSE, GUARD_INSTALL, HWPOISON and SOFT_OFFLINE are not there"},
 	29:  {"shmget", nil, task.Absent, ""},
 	30:  {"shmat", nil, task.Absent, ""},
 	31:  {"shmctl", nil, task.Absent, ""},
