@@ -54,6 +54,7 @@
 //	Table.mu           hierarchy: parents and children, groups, sessions and
 //	                   terminals, pid namespaces and ids, what Wait collects; held
 //	                   while signals are sent
+//	LimitSet.mu        changes of resource limits
 //	  Process.mu       threads of the process, signals, stops; of two processes the
 //	                   child's first, and only under Table.mu
 //	    sigHand.mu     dispositions
