@@ -23,14 +23,14 @@ sentry/syscalls       → sentry/task
                         sentry/fs/pipe sentry/fs/eventfd sentry/fs/epoll sentry/fs/timerfd sentry/fs/signalfd sentry/fs/tmpfs
                         sentry/socket sentry/fdtable sentry/vfs sentry/vfs/lock sentry/futex loader sentry/clock procmgr mm mm/memfile
 sentry/trace          → sentry/task procmgr mm
-sentry/task           → sentry/fs/pipe sentry/fs/epoll sentry/fs/signalfd sentry/fs/tmpfs
+sentry/task           → sentry/insn sentry/fs/pipe sentry/fs/epoll sentry/fs/signalfd sentry/fs/tmpfs
                         sentry/socket/netns sentry/fdtable sentry/vfs sentry/futex loader sentry/clock procmgr mm mm/memfile platform hostcall
 
 sentry/socket/netns   → sentry/socket/unix sentry/socket
 sentry/socket/unix    → sentry/socket sentry/vfs
 sentry/socket         → sentry/vfs
 
-sentry/fs/proc        → sentry/fs/synth sentry/fdtable sentry/vfs sentry/cpuid procmgr mm
+sentry/fs/proc        → sentry/fs/synth sentry/fdtable sentry/vfs sentry/vfs/lock sentry/cpuid procmgr mm
 sentry/fs/sys         → sentry/fs/synth sentry/vfs sentry/cpuid
 sentry/fs/dev         → sentry/fs/devpts sentry/fs/tty sentry/fs/tmpfs sentry/fs/extent sentry/vfs procmgr
 sentry/fs/devpts      → sentry/fs/tty sentry/fs/synth sentry/vfs procmgr
@@ -53,6 +53,7 @@ sentry/vfs            → sentry/vfs/lock mm/memfile
 sentry/vfs/lock       →
 sentry/futex          →
 sentry/cpuid          →
+sentry/insn           →
 
 loader                → sentry/clock mm mm/memfile
 sentry/clock          → hostcall

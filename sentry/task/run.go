@@ -6,9 +6,7 @@ import (
 	"runtime/debug"
 
 	"golang.org/x/sys/unix"
-	"gvisor.dev/gvisor/pkg/hostarch"
 
-	"runsc-lite/mm"
 	"runsc-lite/platform"
 	"runsc-lite/procmgr"
 )
@@ -178,59 +176,3 @@ func (k *Kernel) name(nr uint64) string {
 // NoResult tells the loop that the running handler set the registers itself
 // (rt_sigreturn, execve).
 func (t *Task) NoResult() { t.noResult = true }
-
-// pageFault resolves a fault or turns it into a signal.
-func (t *Task) pageFault(ex *platform.Exit) {
-	f, begin := t.faultTracer()
-	t.th.AccountFault()
-	err := t.mem.Space.Fault(ex.Addr, ex.Access, &t.faults)
-	if f != nil {
-		f.Fault(ex.Addr, ex.Access, begin, err)
-	}
-	if err == nil {
-		return
-	}
-	info := procmgr.SigInfo{Signo: int32(unix.SIGSEGV), Code: segvMapErr, Addr: uint64(ex.Addr)}
-	var fe *mm.FaultError
-	if errors.As(err, &fe) {
-		info.Signo, info.Code = int32(fe.Signal), fe.Code
-	}
-	t.fault = faultInfo{err: faultCode(ex.Access, info.Code), trapno: trapPageFault, cr2: uint64(ex.Addr)}
-	t.th.ForceSignal(info)
-}
-
-// exception turns a processor exception into its signal.
-func (t *Task) exception(ex *platform.Exit) {
-	trap := uint64(0)
-	switch unix.Signal(ex.Signo) {
-	case unix.SIGILL:
-		trap = 6
-	case unix.SIGTRAP:
-		trap = 3
-	case unix.SIGSEGV:
-		trap = 13
-	}
-	t.fault = faultInfo{trapno: trap}
-	t.th.ForceSignal(procmgr.SigInfo{Signo: ex.Signo, Code: ex.Code, Addr: uint64(ex.Addr)})
-}
-
-const (
-	segvMapErr    = 1
-	segvAccErr    = 2
-	trapPageFault = 14
-)
-
-// faultCode makes the x86 page fault error code that a sigcontext shows.
-func faultCode(at hostarch.AccessType, code int32) uint64 {
-	e := uint64(4) // from user mode
-	if code == segvAccErr {
-		e |= 1
-	}
-	if at.Write {
-		e |= 2
-	}
-	if at.Execute {
-		e |= 16
-	}
-	return e
-}

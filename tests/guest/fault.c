@@ -79,6 +79,104 @@ static void segv_codes(void) {
   CHECK(info.si_addr == p && rip == (long)p);
 }
 
+// The error code tells reads from writes, whatever instruction it was.
+static char *target;
+#define WRITES(code, ...) KIND(2, code, __VA_ARGS__)
+#define READS(code, ...) KIND(0, code, __VA_ARGS__)
+#define KIND(bit, code, ...)                                                                              \
+  do {                                                                                                    \
+    TRY(SIGSEGV, __asm__ volatile(code ::"a"(target), "D"(target + 64), "S"(target + 128), "c"(8L), "d"(0L) \
+                                  : "memory", "cc", "xmm0" __VA_ARGS__));                                 \
+    if (error_code != (present | 4 | (bit))) FAIL("%s: error code %#lx", code, error_code);               \
+  } while (0)
+
+static void writes_told(long present) {
+  WRITES("movl %%ecx, (%%rax)");
+  WRITES("movb $1, (%%rax)");
+  WRITES("addl %%ecx, (%%rax)");
+  WRITES("andl $1, (%%rax)");
+  WRITES("lock xaddl %%ecx, (%%rax)");
+  WRITES("lock cmpxchgl %%ecx, (%%rdi)");
+  WRITES("xchgl %%ecx, (%%rax)");
+  WRITES("incl (%%rax)");
+  WRITES("notl (%%rax)");
+  WRITES("shll $3, (%%rax)");
+  WRITES("sete (%%rax)");
+  WRITES("btsl %%ecx, (%%rax)");
+  WRITES("stosb");
+  WRITES("rep stosq");
+  WRITES("movnti %%ecx, (%%rax)");
+  WRITES("movups %%xmm0, (%%rax)");
+  WRITES("movdqa %%xmm0, (%%rax)");
+  WRITES("movq %%xmm0, (%%rax)");
+  WRITES("movsd %%xmm0, (%%rax)");
+  WRITES("movntdq %%xmm0, (%%rax)");
+  WRITES("stmxcsr (%%rax)");
+  WRITES("fnstcw (%%rax)");
+  WRITES("fldz; fstpl (%%rax)");
+  WRITES("fxsave (%%rax)");
+  if (__builtin_cpu_supports("avx2")) {
+    WRITES("vmovdqu %%ymm0, (%%rax)");
+    WRITES("vpcmpeqd %%ymm0, %%ymm0, %%ymm0; vpmaskmovd %%ymm0, %%ymm0, (%%rax)");
+    WRITES("vextracti128 $1, %%ymm0, (%%rax)");
+  }
+  if (__builtin_cpu_supports("avx512f")) WRITES("vmovdqu64 %%zmm0, (%%rax)");
+}
+
+static void reads_told(long present) {
+  READS("movl (%%rax), %%ecx");
+  READS("addl (%%rax), %%ecx");
+  READS("cmpl %%ecx, (%%rax)");
+  READS("cmpl $1, (%%rax)");
+  READS("testb $1, (%%rax)");
+  READS("divl (%%rax)");
+  READS("pushq (%%rax)");
+  READS("btl %%ecx, (%%rax)");
+  READS("lodsb");
+  READS("cmpsb");
+  READS("repne scasb");
+  READS("movzbl (%%rax), %%ecx");
+  READS("cmovel (%%rax), %%ecx");
+  READS("movups (%%rax), %%xmm0");
+  READS("movq (%%rax), %%xmm0");
+  READS("ldmxcsr (%%rax)");
+  READS("fldl (%%rax)");
+  if (__builtin_cpu_supports("avx2")) READS("vmovdqu (%%rax), %%ymm0");
+  if (__builtin_cpu_supports("avx512f")) READS("vmovdqu64 (%%rax), %%zmm0");
+}
+
+static void writes_and_reads(void) {
+  target = map_private(PAGE);
+  SYS(munmap(target, PAGE));
+  writes_told(0);
+  reads_told(0);
+  target = map_private(PAGE);
+  SYS(mprotect(target, PAGE, PROT_NONE));
+  writes_told(0);
+  reads_told(0);
+  EQ(SEGV_ACCERR, info.si_code);
+  SYS(mprotect(target, PAGE, PROT_READ | PROT_WRITE));
+  target[0] = 1;
+  SYS(mprotect(target, PAGE, PROT_READ));
+  writes_told(1);
+  char *from = map_private(2 * PAGE);
+  SYS(mprotect(from + PAGE, PAGE, PROT_NONE));
+  target = from + PAGE;
+  TRY(SIGSEGV, __asm__ volatile("rep movsb" ::"S"(from), "D"(target), "c"(8L) : "memory"));
+  EQ(6, error_code);
+  TRY(SIGSEGV, __asm__ volatile("rep movsb" ::"S"(target), "D"(from), "c"(8L) : "memory"));
+  EQ(4, error_code);
+}
+
+// Where the x87 is told of its exceptions, and what of the rest there is.
+static void x87_exception(void) {
+  volatile unsigned short word = 0x37b;  // division by zero is not masked
+  TRY(SIGFPE, __asm__ volatile("fninit; fldcw %0; fldz; fld1; fdivp; fwait" ::"m"(word)));
+  CHECK(info.si_code == FPE_FLTDIV || info.si_code == FPE_FLTINV);
+  EQ(16, trapno);
+  __asm__ volatile("fninit");
+}
+
 static void not_canonical(void) {
   TRY(SIGSEGV, (void)*(volatile int *)(volatile uintptr_t){0x8000000000000000});
   EQ(SI_KERNEL, info.si_code);
@@ -449,7 +547,7 @@ static void fp_fresh_in_handler(void) {
   }
 }
 
-TESTS(T(fp_fresh_in_handler), T(divide_by_zero), T(illegal), T(breakpoint), T(single_step), T(segv_codes), T(not_canonical),
+TESTS(T(fp_fresh_in_handler), T(divide_by_zero), T(illegal), T(breakpoint), T(single_step), T(segv_codes), T(writes_and_reads), T(x87_exception), T(not_canonical),
       T(kernel_addresses), T(privileged), T(bus_error), T(float_exception), T(fatal_faults), T(aborts),
       T(fault_in_handler), T(registers_kept), T(sse_kept), T(avx_kept), T(fp_frame_writable), T(fp_across_processes),
       T(fp_across_fork), T(system_call_registers), T(system_call_leaves), T(unknown_calls), T(segment_bases),
