@@ -126,6 +126,12 @@ func (t *Task) load(exe *vfs.File, name string, a *ExecArgs) (*Memory, *loader.I
 		mem.DecRef()
 		return nil, nil, next, err
 	}
+	// From here on nobody may write to the program; nobody could while it was opened.
+	if err := img.Exe.(executable).DenyWrite(); err != nil {
+		img.Exe.DecRef()
+		mem.DecRef()
+		return nil, nil, next, err
+	}
 	next.Credentials, next.Secure = creds, secure
 	mem.Program = &Program{
 		Layout: img.Layout,

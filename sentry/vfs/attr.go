@@ -185,6 +185,9 @@ func (c *Caller) Truncate(path string, size int64) error {
 	if err := c.permission(p.Inode(), MayWrite); err != nil {
 		return err
 	}
+	if err := mayWriteTo(p.Inode()); err != nil {
+		return err
+	}
 	return c.setSize(p.Inode(), size)
 }
 

@@ -30,6 +30,8 @@ type File struct {
 	ops   FileOps // nil for O_PATH
 	fifo  *fifoRef
 	hold  Holder
+	// counted is f's part in the inode's WriteCount. Set before f is shared.
+	counted int32
 
 	posMu sync.Mutex // f_pos_lock
 	pos   atomic.Int64
@@ -161,6 +163,9 @@ func (f *File) DecRef() {
 	}
 	if f.fifo != nil {
 		f.fifo.drop()
+	}
+	if f.counted != 0 {
+		f.inode.(writeCounted).writeCount().n.Add(-f.counted)
 	}
 	if f.hold != nil {
 		f.hold.Unhold()

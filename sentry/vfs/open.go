@@ -198,6 +198,17 @@ func (c *Caller) openPath(p Path, how OpenHow, created bool) (*File, error) {
 			return nil, unix.EINVAL
 		}
 	}
+	if kind == unix.S_IFREG && want&MayWrite != 0 {
+		if flags&unix.O_ACCMODE != unix.O_RDONLY {
+			err = f.count(1)
+		} else {
+			err = mayWriteTo(inode)
+		}
+		if err != nil {
+			f.DecRef()
+			return nil, err
+		}
+	}
 	if flags&unix.O_TRUNC != 0 && !created && kind == unix.S_IFREG {
 		if err := c.setSize(inode, 0); err != nil {
 			f.DecRef()
@@ -404,7 +415,8 @@ func itoa(n uint64) string {
 }
 
 // OpenExec opens a file for execve(2): EACCES unless it is a regular file that
-// the caller may execute, on a mount that allows it.
+// the caller may execute, on a mount that allows it; ETXTBSY if it is open for
+// writing.
 func (c *Caller) OpenExec(at *File, path string, flags uint32) (*File, error) {
 	var f *File
 	err := c.retry(func() error {
@@ -425,8 +437,14 @@ func (c *Caller) OpenExec(at *File, path string, flags uint32) (*File, error) {
 		if err != nil {
 			return err
 		}
-		f, err = c.newFile(p, ops, unix.O_RDONLY)
-		return err
+		if f, err = c.newFile(p, ops, unix.O_RDONLY); err != nil {
+			return err
+		}
+		if w, ok := f.inode.(writeCounted); ok && w.writeCount().n.Load() > 0 {
+			f.DecRef()
+			return unix.ETXTBSY
+		}
+		return nil
 	})
 	return f, err
 }

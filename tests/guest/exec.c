@@ -464,7 +464,14 @@ static void execveat_forms(void) {
   ERR(EBADF, syscall(SYS_execveat, 99, "s", argv, env, 0));
 }
 
+// A file that is open for writing cannot be run, nor one that runs be written to.
 static void text_busy(void) {
+  if (getenv("TEXT_BUSY")) {
+    put(1, 'u');
+    char c;
+    EQ(0, SYS(read(0, &c, 1)));
+    return;
+  }
   scratch();
   static unsigned char text[3000000];
   int fd = SYS(open(SELF, O_RDONLY));
@@ -475,6 +482,45 @@ static void text_busy(void) {
   fd = SYS(open("copy", O_WRONLY));
   ERR(ETXTBSY, execve("./copy", argv, env));
   SYS(close(fd));
+
+  int up[2], go[2];
+  SYS(pipe(up));
+  SYS(pipe(go));
+  pid_t pid = SYS(fork());
+  if (pid == 0) {
+    SYS(dup2(go[0], 0));
+    SYS(dup2(up[1], 1));
+    SYS(close(go[1]));
+    char *argv[] = {"copy", "text_busy", NULL}, *env[] = {"TEXT_BUSY=1", NULL};
+    SYS(execve("./copy", argv, env));
+  }
+  get(up[0]);
+  SYS(link("copy", "link"));
+  ERR(ETXTBSY, open("copy", O_WRONLY));
+  ERR(ETXTBSY, open("link", O_RDWR | O_APPEND));
+  ERR(ETXTBSY, open("copy", O_RDONLY | O_TRUNC));
+  ERR(ETXTBSY, truncate("copy", 10));
+  ERR(ETXTBSY, creat("copy", 0600));
+  struct stat st;
+  SYS(stat("copy", &st));
+  EQ(n, st.st_size);
+  SYS(chmod("copy", 0700));
+  SYS(close(SYS(open("copy", O_RDONLY))));
+  SYS(unlink("copy"));
+  make_file("copy", "x", 1, 0700);
+  SYS(close(go[1]));
+  EXITS(0, pid);
+  SYS(truncate("link", 10));
+
+  // A memory file is open for writing in another way.
+  fd = SYS(memfd_create("program", MFD_CLOEXEC));
+  EQ(n, SYS(write(fd, text, n)));
+  pid = SYS(fork());
+  if (pid == 0) {
+    SYS(dup2(SYS(open("/dev/null", O_WRONLY)), 1));
+    SYS(fexecve(fd, argv, env));
+  }
+  EXITS(0, pid);
 }
 
 TESTS(T(plain), T(fork_exec_chain), T(exec_in_place), T(arguments), T(big_argument_ok), T(many_arguments_ok),

@@ -56,7 +56,7 @@ func (fs *FS) newNode(parent *dirNode, name string, lower, upper vfs.Inode) (*no
 	case unix.S_IFLNK:
 		n.self = &linkNode{n}
 	case unix.S_IFREG:
-		n.self = &fileNode{n}
+		n.self = &fileNode{node: n}
 	default:
 		n.self = n
 	}
@@ -205,7 +205,10 @@ type linkNode struct{ *node }
 func (l *linkNode) Readlink() (string, error) { return l.real().(vfs.Symlinker).Readlink() }
 
 // fileNode is a regular file.
-type fileNode struct{ *node }
+type fileNode struct {
+	*node
+	vfs.WriteCount
+}
 
 // Open implements vfs.Inode: for writing, the file is copied up first.
 func (f *fileNode) Open(flags uint32) (vfs.FileOps, error) {

@@ -19,6 +19,7 @@ const maxChunk = 2 << 20
 // file is a regular file, and its own memfile.Pager.
 type file struct {
 	node
+	vfs.WriteCount
 	maps extent.Mappings
 
 	// Under node.mu:
