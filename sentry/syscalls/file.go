@@ -262,8 +262,12 @@ func fcntlLock(t *task.Task, f *vfs.File, cmd int32, addr hostarch.Addr) error {
 	if r.Kind == lock.Shared && !f.Readable() || r.Kind == lock.Exclusive && !f.Writable() {
 		return unix.EBADF
 	}
-	wait := cmd == unix.F_SETLKW || cmd == unix.F_OFD_SETLKW
-	return waitLock(t, f, wait, func() error { return f.SetLock(r) })
+	if cmd != unix.F_SETLKW && cmd != unix.F_OFD_SETLKW {
+		return f.SetLock(r)
+	}
+	var w lock.Waiter
+	defer f.EndWait(&w)
+	return waitLock(t, f, true, func() error { return f.WaitLock(r, &w) })
 }
 
 // lockRange turns struct flock's fields into an inclusive range.
@@ -349,7 +353,7 @@ func sysFlock(t *task.Task, a *task.Args) (uint64, error) {
 		return 0, unix.EINVAL
 	}
 	return withFile(t, a, func(f *vfs.File) (uint64, error) {
-		return 0, waitLock(t, f, a.Int(1)&unix.LOCK_NB == 0, func() error { return f.Flock(kind) })
+		return 0, waitLock(t, f, a.Int(1)&unix.LOCK_NB == 0, func() error { return f.Flock(kind, int32(t.Process().ID())) })
 	})
 }
 
@@ -381,7 +385,7 @@ func getdents(t *task.Task, a *task.Args, fixed int, put func(b []byte, e *vfs.E
 	}
 	return withFile(t, a, func(f *vfs.File) (uint64, error) {
 		var buf []byte
-		full := false
+		full, begin := false, f.Position()
 		err := f.ReadDir(t.Caller(), func(e vfs.Entry) bool {
 			reclen := (fixed + len(e.Name) + extra + 7) &^ 7
 			if len(buf)+reclen > size {
@@ -404,7 +408,22 @@ func getdents(t *task.Task, a *task.Args, fixed int, put func(b []byte, e *vfs.E
 			return 0, unix.EINVAL
 		}
 		n, err := t.Memory().Space.CopyOut(a.Addr(1), buf)
-		return uint64(n), err
+		if err == nil {
+			return uint64(n), nil
+		}
+		// The entries that did not get there come again.
+		done := 0
+		for done < len(buf) {
+			next := done + int(binary.LittleEndian.Uint16(buf[done+16:]))
+			if next > n {
+				break
+			}
+			begin, done = int64(binary.LittleEndian.Uint64(buf[done+8:])), next
+		}
+		if _, seek := f.Lseek(begin, unix.SEEK_SET); seek != nil || done == 0 {
+			return 0, err
+		}
+		return uint64(done), nil
 	})
 }
 

@@ -56,7 +56,7 @@ type Dentry struct {
 type superblock struct {
 	fs    FileSystem
 	root  *Dentry
-	locks lock.Table
+	locks *lock.Table // the namespace's
 	fifos fifoTable
 
 	// renameMu is held for writing by every rename, so that who holds it for
@@ -69,14 +69,14 @@ type superblock struct {
 	limit  int
 }
 
-func newSuperblock(fs FileSystem, limit int) (*superblock, error) {
+func newSuperblock(fs FileSystem, limit int, locks *lock.Table) (*superblock, error) {
 	if limit <= 0 {
 		limit = defaultCacheSize
 	}
 	if c, ok := fs.(NameCacher); ok {
 		limit = min(limit, c.CachedNames())
 	}
-	sb := &superblock{fs: fs, limit: limit}
+	sb := &superblock{fs: fs, limit: limit, locks: locks}
 	root, err := sb.newDentry(nil, "/", fs.Root())
 	if err != nil {
 		return nil, err
@@ -334,7 +334,7 @@ func (d *Dentry) evict() bool {
 // lockTable returns where the locks of d's inode are.
 func (d *Dentry) lockTable(create bool) *lock.Table {
 	if d.sb != nil {
-		return &d.sb.locks
+		return d.sb.locks
 	}
 	t := d.anonLocks.Load()
 	if t == nil && create {

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
+	"runsc-lite/sentry/vfs/lock"
 )
 
 // Mount is a file system, or a part of one, at a place in the file tree.
@@ -89,8 +90,9 @@ type mountKey struct {
 
 // Namespace is a tree of mounts.
 type Namespace struct {
-	cfg  Config
-	root *Mount
+	cfg   Config
+	root  *Mount
+	locks lock.Table // of all files in it
 
 	mu     sync.RWMutex
 	points map[mountKey]*Mount
@@ -135,7 +137,7 @@ func (ns *Namespace) superblock(fs FileSystem) (*superblock, error) {
 	if sb := ns.sbs[fs]; sb != nil {
 		return sb, nil
 	}
-	sb, err := newSuperblock(fs, ns.cfg.CacheSize)
+	sb, err := newSuperblock(fs, ns.cfg.CacheSize, &ns.locks)
 	if err != nil {
 		return nil, err
 	}

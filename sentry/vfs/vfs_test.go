@@ -295,12 +295,12 @@ func TestLocks(t *testing.T) {
 	}
 	f.Closed(a)
 	must(t, set(g, b, lock.Exclusive, 0, 4))
-	must(t, f.Flock(lock.Shared), g.Flock(lock.Shared))
-	if err := g.Flock(lock.Exclusive); err != unix.EAGAIN {
+	must(t, f.Flock(lock.Shared, 1), g.Flock(lock.Shared, 1))
+	if err := g.Flock(lock.Exclusive, 1); err != unix.EAGAIN {
 		t.Errorf("flock: %v", err)
 	}
 	f.DecRef()
-	must(t, g.Flock(lock.Exclusive))
+	must(t, g.Flock(lock.Exclusive, 1))
 	g.DecRef()
 }
 

@@ -5,6 +5,7 @@
 #include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/sendfile.h>
+#include <sys/sysmacros.h>
 #include <sys/uio.h>
 
 static void open_flags(void) {
@@ -463,6 +464,72 @@ static void deadlock_seen(void) {
   EXITS(0, pid);
 }
 
+// Circles of three, over two files; a child that only waits is none.
+static void deadlock_of_three(void) {
+  scratch();
+  int f = SYS(open("f", O_RDWR | O_CREAT, 0600)), g = SYS(open("g", O_RDWR | O_CREAT, 0600)), up[2];
+  SYS(pipe(up));
+  SYS(set_lock(f, F_SETLK, F_WRLCK, 0, 1));
+  pid_t a = SYS(fork());
+  if (a == 0) {
+    SYS(set_lock(g, F_SETLK, F_WRLCK, 0, 1));
+    put(up[1], 'u');
+    SYS(set_lock(f, F_SETLKW, F_WRLCK, 0, 1));
+    _exit(0);
+  }
+  get(up[0]);
+  pid_t b = SYS(fork());
+  if (b == 0) {
+    SYS(set_lock(f, F_SETLK, F_WRLCK, 1, 1));
+    put(up[1], 'u');
+    SYS(set_lock(g, F_SETLKW, F_RDLCK, 0, 1));
+    _exit(0);
+  }
+  get(up[0]);
+  sleep_ms(20);
+  ERR(EDEADLK, set_lock(f, F_SETLKW, F_RDLCK, 1, 1));
+  SYS(set_lock(f, F_SETLK, F_UNLCK, 0, 1));
+  EXITS(0, a);
+  EXITS(0, b);
+  SYS(set_lock(f, F_SETLKW, F_WRLCK, 0, 0));
+}
+
+// /proc/locks has a line for each lock, and for each wait below it.
+static void locks_listed(void) {
+  scratch();
+  int fd = SYS(open("f", O_RDWR | O_CREAT, 0600)), other = SYS(open("f", O_RDWR));
+  struct stat st;
+  SYS(fstat(fd, &st));
+  SYS(set_lock(fd, F_SETLK, F_WRLCK, 3, 4));
+  SYS(set_lock(other, F_OFD_SETLK, F_RDLCK, 100, 0));
+  SYS(flock(fd, LOCK_SH));
+  pid_t pid = SYS(fork());
+  if (pid == 0) {
+    SYS(set_lock(fd, F_SETLKW, F_RDLCK, 5, 10));
+    _exit(0);
+  }
+  char want[4][200];
+  snprintf(want[0], 200, ": POSIX  ADVISORY  WRITE %d %02x:%02x:%lu 3 6", getpid(), major(st.st_dev), minor(st.st_dev), st.st_ino);
+  snprintf(want[1], 200, ": -> POSIX  ADVISORY  READ %d %02x:%02x:%lu 5 14", pid, major(st.st_dev), minor(st.st_dev), st.st_ino);
+  snprintf(want[2], 200, ": OFDLCK ADVISORY  READ -1 %02x:%02x:%lu 100 EOF", major(st.st_dev), minor(st.st_dev), st.st_ino);
+  snprintf(want[3], 200, ": FLOCK  ADVISORY  READ %d %02x:%02x:%lu 0 EOF", getpid(), major(st.st_dev), minor(st.st_dev), st.st_ino);
+  int seen = 0;
+  for (int tries = 0; tries < 500 && seen != 15; tries++, sleep_ms(10)) {
+    char line[300];
+    FILE *locks = fopen("/proc/locks", "r");
+    CHECK(locks);
+    for (seen = 0; fgets(line, sizeof(line), locks);) {
+      line[strcspn(line, "\n")] = 0;
+      for (int i = 0; i < 4; i++)
+        if (strchr(line, ':') && strcmp(strchr(line, ':'), want[i]) == 0) seen |= 1 << i;
+    }
+    fclose(locks);
+  }
+  EQ(15, seen);
+  SYS(set_lock(fd, F_SETLK, F_UNLCK, 0, 0));
+  EXITS(0, pid);
+}
+
 static void open_file_locks(void) {
   scratch();
   int a = SYS(open("f", O_RDWR | O_CREAT, 0600)), b = SYS(open("f", O_RDWR));
@@ -528,4 +595,4 @@ static void self_copy(void) {
 TESTS(T(open_flags), T(lowest_descriptor), T(open_path_only), T(too_many), T(close_ranges), T(shared_offset), T(seek),
       T(append), T(append_from_many), T(positioned), T(truncate_file), T(sparse), T(size_limit), T(allocate),
       T(send_file), T(unlink_open), T(temporary), T(status_flags), T(whole_file_locks), T(record_locks),
-      T(deadlock_seen), T(open_file_locks), T(devices), T(big_reads), T(self_copy))
+      T(deadlock_seen), T(deadlock_of_three), T(locks_listed), T(open_file_locks), T(devices), T(big_reads), T(self_copy))

@@ -155,6 +155,7 @@ func New(c Config) *FS {
 		fs.Text("filesystems", fs.filesystems),
 		fs.Text("interrupts", fs.interrupts),
 		fs.Text("loadavg", fs.loadavg),
+		{Name: "locks", Inode: fs.File(synth.Attr{Mode: 0o444}, locks)},
 		fs.Text("meminfo", fs.meminfo),
 		fs.Text("modules", synth.Const("")),
 		fs.Text("partitions", synth.Const("major minor  #blocks  name\n\n")),

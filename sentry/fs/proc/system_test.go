@@ -82,7 +82,7 @@ func TestAdditions(t *testing.T) {
 	a := w.start("a", []string{"a"}, nil)
 	for path, want := range map[string]string{
 		"sys/net/core/somaxconn": "net/core/somaxconn\n", "sys/fs/inotify/max_user_watches": "fs/inotify/max_user_watches\n",
-		"net/tcp": "tcp\n", "self/net/dev": "dev\n", "self/task/2/net/tcp": "tcp\n", "tty/drivers": "tty/drivers\n", "locks": "locks\n",
+		"net/tcp": "tcp\n", "self/net/dev": "dev\n", "self/task/2/net/tcp": "tcp\n", "tty/drivers": "tty/drivers\n", "apm": "apm\n",
 	} {
 		if got := a.text("/proc/" + path); got != want {
 			t.Errorf("%s is %q, want %q", path, got, want)

@@ -91,7 +91,7 @@ func (w *world) newProc(pids *procmgr.PIDNamespace) *proc.FS {
 		MinAddress: 65536, PipeMaxSize: 1 << 20,
 		Sysctl: []synth.Leaf{file("net/core/somaxconn"), file("fs/inotify/max_user_watches")},
 		Net:    []synth.Leaf{file("dev"), file("tcp")},
-		Files:  []synth.Leaf{file("tty/drivers"), file("locks")},
+		Files:  []synth.Leaf{file("tty/drivers"), file("apm")},
 	})
 }
 

@@ -2,7 +2,8 @@
 // file description locks (fcntl(2)), and flock(2) locks.
 //
 // Nothing here blocks. What would have to wait answers unix.EAGAIN; the caller
-// registers with Wait and tries again when told.
+// registers with Wait and tries again when told. A Waiter says meanwhile what is
+// waited for, so that a circle of waits is found out.
 //
 // Lock order:
 //
@@ -39,7 +40,7 @@ const maxRanges = 4096
 // Range is a record lock on bytes Start to End, both included.
 type Range struct {
 	Owner any   // comparable: a descriptor table (POSIX) or an open file (OFD)
-	PID   int32 // for F_GETLK; -1 for OFD locks
+	PID   int32 // for F_GETLK and /proc/locks; -1 for OFD locks
 	Kind  Kind
 	Start int64
 	End   int64
@@ -53,14 +54,29 @@ type Table struct {
 	files atomic.Int32 // number of entries in m, to be cheap when unused
 	mu    sync.Mutex
 	m     map[any]*fileLocks
+	// waiters are the waits for record locks of processes, by their owners.
+	waiters map[any][]*Waiter
+}
+
+// Waiter is a wait for a record lock. The zero Waiter waits for nothing.
+type Waiter struct {
+	key     any
+	r       Range
+	waiting bool
 }
 
 // fileLocks are the locks of one file; all but queue under Table.mu.
 type fileLocks struct {
 	ranges  []Range // sorted by Start; those of one owner do not overlap
-	flocks  map[any]Kind
+	flocks  map[any]flock
 	waiting int
 	queue   waiter.Queue
+}
+
+// flock is a lock of flock(2).
+type flock struct {
+	kind Kind
+	pid  int32 // of who placed it
 }
 
 func (f *fileLocks) empty() bool {
@@ -93,8 +109,84 @@ func (t *Table) trim(key any, f *fileLocks) {
 // fs/locks.c). EAGAIN: another owner's lock is in the way. ENOLCK: too many.
 func (t *Table) Set(key any, r Range) error {
 	t.mu.Lock()
-	f := t.file(key)
 	defer t.mu.Unlock()
+	return t.set(key, r)
+}
+
+// SetWait is Set for a caller that is going to wait after EAGAIN: until EndWait, w
+// says so. EDEADLK: it would wait for itself.
+func (t *Table) SetWait(key any, r Range, w *Waiter) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	err := t.set(key, r)
+	switch {
+	case err != unix.EAGAIN:
+		t.endWait(w)
+	case t.deadlock(key, r):
+		t.endWait(w)
+		return unix.EDEADLK
+	case !w.waiting:
+		*w = Waiter{key: key, r: r, waiting: true}
+		if t.waiters == nil {
+			t.waiters = make(map[any][]*Waiter)
+		}
+		t.waiters[r.Owner] = append(t.waiters[r.Owner], w)
+	}
+	return err
+}
+
+// EndWait ends a wait, if there is one.
+func (t *Table) EndWait(w *Waiter) {
+	t.mu.Lock()
+	t.endWait(w)
+	t.mu.Unlock()
+}
+
+func (t *Table) endWait(w *Waiter) {
+	if !w.waiting {
+		return
+	}
+	w.waiting = false
+	owner := w.r.Owner
+	list := slices.DeleteFunc(t.waiters[owner], func(o *Waiter) bool { return o == w })
+	if len(list) == 0 {
+		delete(t.waiters, owner)
+	} else {
+		t.waiters[owner] = list
+	}
+}
+
+// maxDeadlock is how far a chain of waits is followed (MAX_DEADLK_ITERATIONS).
+const maxDeadlock = 10
+
+// deadlock reports whether who wants r waits for itself in the end
+// (posix_locks_deadlock). Locks of open files, which anybody may hold, are left
+// out, as on Linux.
+func (t *Table) deadlock(key any, r Range) bool {
+	owner := r.Owner
+	for range maxDeadlock {
+		f := t.m[key]
+		if f == nil || r.PID < 0 {
+			return false
+		}
+		by, found := f.conflict(r)
+		if !found || by.PID < 0 {
+			return false
+		}
+		if by.Owner == owner {
+			return true
+		}
+		waits := t.waiters[by.Owner]
+		if len(waits) == 0 {
+			return false
+		}
+		key, r = waits[0].key, waits[0].r
+	}
+	return false
+}
+
+func (t *Table) set(key any, r Range) error {
+	f := t.file(key)
 	defer t.trim(key, f)
 	if r.Kind != None {
 		if _, found := f.conflict(r); found {
@@ -186,14 +278,15 @@ func (t *Table) Get(key any, r Range) (found Range, ok bool) {
 }
 
 // Flock places, converts or removes a flock(2) lock. EAGAIN: somebody else's
-// is in the way; as on Linux, a conversion has lost the old lock by then.
-func (t *Table) Flock(key any, owner any, kind Kind) error {
+// is in the way; as on Linux, a conversion has lost the old lock by then. pid is for
+// List.
+func (t *Table) Flock(key any, owner any, kind Kind, pid int32) error {
 	t.mu.Lock()
 	f := t.file(key)
 	defer t.mu.Unlock()
 	defer t.trim(key, f)
 	had, held := f.flocks[owner]
-	if held && had == kind {
+	if held && had.kind == kind {
 		return nil
 	}
 	if held {
@@ -204,14 +297,14 @@ func (t *Table) Flock(key any, owner any, kind Kind) error {
 		return nil
 	}
 	for _, k := range f.flocks {
-		if k == Exclusive || kind == Exclusive {
+		if k.kind == Exclusive || kind == Exclusive {
 			return unix.EAGAIN
 		}
 	}
 	if f.flocks == nil {
-		f.flocks = make(map[any]Kind)
+		f.flocks = make(map[any]flock)
 	}
-	f.flocks[owner] = kind
+	f.flocks[owner] = flock{kind, pid}
 	return nil
 }
 
@@ -268,13 +361,40 @@ func (w *wait) EventUnregister(e *waiter.Entry) {
 	w.t.mu.Unlock()
 }
 
-// Held calls fn for every record lock of the file (/proc/locks, fdinfo).
-func (t *Table) Held(key any, fn func(Range)) {
+// Held is a lock, or a wait for one, as /proc/locks shows it.
+type Held struct {
+	Key     any
+	Range   // the whole file for a lock of flock(2)
+	Flock   bool
+	Waiting bool
+}
+
+// List returns at most n locks of all files, in no particular order, each followed
+// by the waits for it.
+func (t *Table) List(n int) []Held {
+	if t.files.Load() == 0 {
+		return nil
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if f := t.m[key]; f != nil {
+	var list []Held
+	for key, f := range t.m {
+		for owner, l := range f.flocks {
+			list = append(list, Held{Key: key, Flock: true, Range: Range{Owner: owner, PID: l.pid, Kind: l.kind, End: End}})
+		}
 		for _, r := range f.ranges {
-			fn(r)
+			list = append(list, Held{Key: key, Range: r})
+			for _, waits := range t.waiters {
+				for _, w := range waits {
+					if by, found := f.conflict(w.r); w.key == key && found && by == r {
+						list = append(list, Held{Key: key, Range: w.r, Waiting: true})
+					}
+				}
+			}
+		}
+		if len(list) >= n {
+			return list[:n]
 		}
 	}
+	return list
 }
