@@ -29,6 +29,18 @@ func (l *LimitSet) Get(resource int) Limit { return l.limits.Load()[resource] }
 // Soft returns the limit that is in force.
 func (l *LimitSet) Soft(resource int) uint64 { return l.Get(resource).Cur }
 
+// RaiseCPU moves the soft limit on processor time on by a second, if it is still soft:
+// Linux does so each time that a process reaches it.
+func (l *LimitSet) RaiseCPU(soft uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	all := l.All()
+	if c := &all[unix.RLIMIT_CPU]; c.Cur == soft && soft != Infinity {
+		c.Cur++
+		l.limits.Store(&all)
+	}
+}
+
 // All returns all limits.
 func (l *LimitSet) All() [NumLimits]Limit { return *l.limits.Load() }
 

@@ -18,6 +18,8 @@ type Process struct {
 	dumpable  atomic.Int32
 	isEnded   atomic.Bool
 
+	onAlarm atomic.Pointer[func()]
+
 	oomScoreAdj    atomic.Int32
 	oomScoreAdjMin atomic.Int32 // what somebody privileged set
 

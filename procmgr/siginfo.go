@@ -59,7 +59,8 @@ type SigInfo struct {
 	Syscall      int32  // SIGSYS
 	Arch         uint32 // SIGSYS
 
-	raw *[siginfoSize]byte // as a sender wrote it, with codes of its own
+	raw   *[siginfoSize]byte // as a sender wrote it, with codes of its own
+	timer TimerSignal        // nil: no timer's
 }
 
 // DecodeSigInfo reads what rt_sigqueueinfo(2) was given; b has 128 bytes. All of

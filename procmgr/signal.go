@@ -312,15 +312,28 @@ func (t *Thread) Dequeue(set SigSet) (SigInfo, bool) {
 	return t.dequeue(set)
 }
 
+// dequeue takes a pending signal of set. Process.mu is held, but not all the time.
 func (t *Thread) dequeue(set SigSet) (SigInfo, bool) {
-	info, ok := t.queue.take(t.p.table, set)
-	if !ok {
-		info, ok = t.p.queue.take(t.p.table, set)
-	}
-	if ok {
+	for {
+		info, ok := t.queue.take(t.p.table, set)
+		own := ok
+		if !ok {
+			info, ok = t.p.queue.take(t.p.table, set)
+		}
+		if !ok {
+			return info, false
+		}
 		t.recalc()
+		if info.timer == nil && (own || unix.Signal(info.Signo) != unix.SIGALRM) {
+			return info, true
+		}
+		t.p.mu.Unlock()
+		ok = t.taken(&info, !own)
+		t.p.mu.Lock()
+		if ok {
+			return info, true
+		}
 	}
-	return info, ok
 }
 
 // Sigtimedwait waits for a signal of set and takes it (sigtimedwait(2)). EAGAIN:

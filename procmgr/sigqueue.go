@@ -2,6 +2,7 @@ package procmgr
 
 import (
 	"math/bits"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -68,16 +69,22 @@ func (q *sigQueue) add(p *Process, t *Thread, info SigInfo) bool {
 		q.set |= SetOf(sig)
 		return true
 	}
+	q.put(queued{info, u})
+	return true
+}
+
+// put queues a signal, unconditionally.
+func (q *sigQueue) put(e queued) {
+	sig := unix.Signal(e.info.Signo)
 	q.set |= SetOf(sig)
 	if sig < firstRT {
-		q.standard = append(q.standard, queued{info, u})
-		return true
+		q.standard = append(q.standard, e)
+		return
 	}
 	if q.realtime == nil {
 		q.realtime = new([NumSignals - firstRT + 1]fifo)
 	}
-	q.realtime[sig-firstRT].put(queued{info, u})
-	return true
+	q.realtime[sig-firstRT].put(e)
 }
 
 // payer returns the user that a signal for t, or for any thread, is charged to.
@@ -105,14 +112,10 @@ func (q *sigQueue) take(tb *Table, want SigSet) (SigInfo, bool) {
 	e := queued{info: SigInfo{Signo: int32(sig)}}
 	more := false
 	if sig < firstRT {
-		for i := range q.standard {
-			if q.standard[i].info.Signo == int32(sig) {
-				e = q.standard[i]
-				last := len(q.standard) - 1
-				q.standard[i] = q.standard[last]
-				q.standard = q.standard[:last]
-				break
-			}
+		if i := q.find(sig); i >= 0 {
+			e = q.standard[i]
+			q.standard = slices.Delete(q.standard, i, i+1)
+			more = q.find(sig) >= 0 // of timers
 		}
 	} else if q.realtime != nil {
 		if f := &q.realtime[sig-firstRT]; f.len() > 0 {
@@ -129,9 +132,36 @@ func (q *sigQueue) take(tb *Table, want SigSet) (SigInfo, bool) {
 	return e.info, true
 }
 
+// find returns the place of a standard signal, -1 if it is not there.
+func (q *sigQueue) find(sig unix.Signal) int {
+	return slices.IndexFunc(q.standard, func(e queued) bool { return e.info.Signo == int32(sig) })
+}
+
+// remove throws away a standard signal.
+func (q *sigQueue) remove(tb *Table, i int) {
+	e := q.standard[i]
+	q.standard = slices.Delete(q.standard, i, i+1)
+	if sig := unix.Signal(e.info.Signo); q.find(sig) < 0 {
+		q.set &^= SetOf(sig)
+	}
+	e.drop(tb)
+}
+
+// drop is the end of a signal that is not delivered.
+func (e *queued) drop(tb *Table) {
+	if e.user != nil {
+		tb.dischargePending(e.user)
+	}
+	if e.info.timer != nil {
+		e.info.timer.Dropped()
+	}
+}
+
 // removeAll throws away what is pending of a set.
 func (q *sigQueue) removeAll(tb *Table, set SigSet) {
 	for q.set&set != 0 {
-		q.take(tb, set)
+		if info, _ := q.take(tb, set); info.timer != nil {
+			info.timer.Dropped()
+		}
 	}
 }
