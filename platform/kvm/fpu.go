@@ -15,10 +15,14 @@ const (
 	xsaveFCW       = 0
 	xsaveFSW       = 2
 	xsaveMXCSR     = 24
+	xsaveX87       = 32
+	xsaveSSE       = 160
 	xsaveMXCSRMask = 28
-	xsaveSoftware  = 464
 	xsaveHeader    = 512
 	xsaveHeaderEnd = 576
+
+	fcwReset   = 0x37f
+	mxcsrReset = 0x1f80
 
 	xfeatureX87 = 1 << 0
 	xfeatureSSE = 1 << 1
@@ -59,6 +63,7 @@ func (v *vcpu) evict() error {
 	if err := v.getXSave(o.fp); err != nil {
 		return err
 	}
+	present(o.fp)
 	v.owner, o.home = nil, nil
 	return nil
 }
@@ -103,6 +108,7 @@ func (c *context) FPState() ([]byte, error) {
 		if err := c.home.getXSave(c.fp); err != nil {
 			return nil, err
 		}
+		present(c.fp)
 		from = c.fp
 	case c.fp == nil:
 		from = c.p.m.fresh
@@ -124,10 +130,37 @@ func (c *context) SetFPState(xsave []byte) error {
 		c.fp = make([]byte, m.xsaveSize)
 	}
 	copy(c.fp, xsave)
+	explicit(c.fp)
 	if c.home != nil {
 		c.home.owner, c.home = nil, nil
 	}
 	return nil
+}
+
+// present says of an area from the host, which has all of x87 and SSE in it, that
+// it does: KVM takes MXCSR only from areas that say so.
+func present(area []byte) {
+	le := binary.LittleEndian
+	le.PutUint64(area[xsaveHeader:], le.Uint64(area[xsaveHeader:])|xfeatureX87|xfeatureSSE)
+}
+
+// explicit makes x87 and SSE state that an area leaves out what that means: as
+// after FNINIT. MXCSR goes with SSE and AVX.
+func explicit(area []byte) {
+	le := binary.LittleEndian
+	has := le.Uint64(area[xsaveHeader:])
+	if has&xfeatureX87 == 0 {
+		clear(area[:xsaveMXCSR])
+		le.PutUint16(area[xsaveFCW:], fcwReset)
+		clear(area[xsaveX87:xsaveSSE])
+	}
+	if has&xfeatureSSE == 0 {
+		clear(area[xsaveSSE : xsaveSSE+16*16])
+		if has&xfeatureAVX == 0 {
+			le.PutUint32(area[xsaveMXCSR:], mxcsrReset)
+		}
+	}
+	present(area)
 }
 
 // checkXSave says whether an area is one that the processor loads: XRSTOR's

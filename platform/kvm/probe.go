@@ -91,6 +91,7 @@ func (p *prober) probe() error {
 	if err := v.getXSave(m.fresh); err != nil {
 		return err
 	}
+	explicit(m.fresh)
 	if err := p.addressSpace(); err != nil {
 		return err
 	}
