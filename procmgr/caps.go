@@ -90,10 +90,11 @@ func (c *Credentials) SetKeepCaps(on bool) (*Credentials, error) {
 }
 
 // SetSecureBits is PR_SET_SECUREBITS: EPERM.
-func (c *Credentials) SetSecureBits(v uint32) (*Credentials, error) {
+func (c *Credentials) SetSecureBits(bits uint64) (*Credentials, error) {
 	locks := c.SecureBits & secAllLocks
+	v := uint32(bits)
 	switch {
-	case v&^(secAllBits|secAllLocks) != 0,
+	case bits&^(secAllBits|secAllLocks) != 0,
 		locks>>1&(c.SecureBits^v) != 0, // a locked bit changes
 		locks&^v != 0,                  // a lock goes
 		!c.HasCap(unix.CAP_SETPCAP):

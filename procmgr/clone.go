@@ -6,9 +6,9 @@ import (
 
 // CloneOptions are clone(2)'s, as far as the process manager is concerned.
 type CloneOptions struct {
-	Flags      uint64 // CLONE_*
-	ExitSignal unix.Signal
-	SetTID     []int // clone3(2): wanted ids, innermost namespace first
+	Flags      uint64      // CLONE_*
+	ExitSignal unix.Signal // what is no signal sends none, and is not SIGCHLD for Wait either
+	SetTID     []int       // clone3(2): wanted ids, innermost namespace first
 }
 
 const cloneClearSighand = 0x100000000
@@ -22,8 +22,7 @@ func (o *CloneOptions) check(t *Thread) error {
 		has(cloneClearSighand) && has(unix.CLONE_SIGHAND),
 		has(unix.CLONE_PARENT) && t.p.isUnkillable(),
 		has(unix.CLONE_THREAD) && (has(unix.CLONE_NEWUSER|unix.CLONE_NEWPID) || t.childNamespace() != t.Namespace()),
-		has(unix.CLONE_NEWPID) && t.childNamespace() != t.Namespace(),
-		!validSignal(o.ExitSignal):
+		has(unix.CLONE_NEWPID) && t.childNamespace() != t.Namespace():
 		return unix.EINVAL
 	}
 	return nil

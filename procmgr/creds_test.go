@@ -172,7 +172,7 @@ func credentialCalls(c **Credentials, onHost func(func())) map[string]func(*rapi
 			if rapid.Bool().Draw(t, "no locks") {
 				v &= secAllBits
 			}
-			prctl(t, func() (*Credentials, error) { return (*c).SetSecureBits(v) }, unix.PR_SET_SECUREBITS, uintptr(v))
+			prctl(t, func() (*Credentials, error) { return (*c).SetSecureBits(uint64(v)) }, unix.PR_SET_SECUREBITS, uintptr(v))
 		},
 		"no new privileges": func(t *rapid.T) {
 			if rapid.IntRange(0, 3).Draw(t, "do") == 0 {

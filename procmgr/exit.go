@@ -278,7 +278,7 @@ func (tb *Table) tellEnd(p *Process) (ignored bool) {
 			sig = 0
 		}
 	}
-	if sig != 0 {
+	if sig != 0 && validSignal(sig) {
 		code, value := exitCode(p.exitStatus)
 		u := p.Usage()
 		parent.send(p.childInfo(sig, code, value, &u), nil)

@@ -152,6 +152,9 @@ func (tb *Table) Getsid(caller *Process, pid int) (int, error) {
 // nor a child. EACCES: a child that executed a program. EPERM: a session leader, or
 // another session.
 func (tb *Table) Setpgid(caller *Process, pid, pgid int) error {
+	if pgid == 0 {
+		pgid = pid
+	}
 	if pgid < 0 {
 		return unix.EINVAL
 	}

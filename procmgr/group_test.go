@@ -29,7 +29,8 @@ func TestSetpgid(t *testing.T) {
 	}{
 		{"a negative group", shell, 0, -1, unix.EINVAL},
 		{"nobody", shell, 999, 0, unix.ESRCH},
-		{"a negative process", shell, -5, 0, unix.ESRCH},
+		{"a negative process", shell, -5, 0, unix.EINVAL},
+		{"a negative process, into a group", shell, -5, 1, unix.ESRCH},
 		{"a thread", shell, thread.ID(), 0, unix.EINVAL},
 		{"neither itself nor a child", shell, grandchild.ID(), 0, unix.ESRCH},
 		{"its parent", a, shell.ID(), 0, unix.ESRCH},

@@ -29,9 +29,6 @@ func userInfo(sender *Thread, sig unix.Signal, code int32) SigInfo {
 // Signal 0 only checks. A nil sender is the kernel, which may do everything. EINVAL,
 // ESRCH, EPERM.
 func (tb *Table) Kill(sender *Thread, pid int, sig unix.Signal) error {
-	if !validSignal(sig) {
-		return unix.EINVAL
-	}
 	if sender == nil {
 		return tb.killInfo(nil, pid, SigInfo{Signo: int32(sig), Code: SIKernel})
 	}
@@ -98,9 +95,12 @@ func (tb *Table) killEveryone(sender *Thread, ns *PIDNamespace, info SigInfo) er
 }
 
 // sendChecked sends a signal to a process, or to one thread of it (target), if the
-// sender may do that.
+// sender may do that (check_kill_permission): whether there is such a signal is asked
+// only here, when the receiver is found.
 func (tb *Table) sendChecked(sender, to *Thread, info SigInfo, target *Thread) error {
 	switch {
+	case !validSignal(unix.Signal(info.Signo)):
+		return unix.EINVAL
 	case !sender.mayKill(to, unix.Signal(info.Signo)):
 		return unix.EPERM
 	case info.Signo == 0:
@@ -114,17 +114,11 @@ func (tb *Table) sendChecked(sender, to *Thread, info SigInfo, target *Thread) e
 // KillProcess is kill(2) of a process that the sender has hold of
 // (pidfd_send_signal(2)). ESRCH: it has ended and was waited for. EINVAL, EPERM.
 func (tb *Table) KillProcess(sender *Thread, p *Process, sig unix.Signal) error {
-	if !validSignal(sig) {
-		return unix.EINVAL
-	}
 	return tb.SigqueueProcess(sender, p, userInfo(sender, sig, SIUser))
 }
 
 // SigqueueProcess is KillProcess with info as it is.
 func (tb *Table) SigqueueProcess(sender *Thread, p *Process, info SigInfo) error {
-	if !validSignal(unix.Signal(info.Signo)) {
-		return unix.EINVAL
-	}
 	tb.mu.Lock()
 	defer tb.mu.Unlock()
 	if p.leader.State() == Dead {
@@ -136,9 +130,6 @@ func (tb *Table) SigqueueProcess(sender *Thread, p *Process, info SigInfo) error
 // Tgkill is tgkill(2): a signal to one thread. tgid -1 means any process, as tkill(2)
 // does. EINVAL, ESRCH, EPERM; EAGAIN: see Sigqueue.
 func (tb *Table) Tgkill(sender *Thread, tgid, tid int, sig unix.Signal) error {
-	if !validSignal(sig) {
-		return unix.EINVAL
-	}
 	return tb.sendThread(sender, tgid, tid, userInfo(sender, sig, SITkill))
 }
 
@@ -157,9 +148,6 @@ func (tb *Table) sendThread(sender *Thread, tgid, tid int, info SigInfo) error {
 // threads (rt_sigqueueinfo(2), rt_tgsigqueueinfo(2)). EAGAIN: a real-time signal, and
 // the receiver has reached RLIMIT_SIGPENDING. EINVAL, ESRCH, EPERM.
 func (tb *Table) Sigqueue(sender *Thread, pid, tid int, info SigInfo) error {
-	if !validSignal(unix.Signal(info.Signo)) {
-		return unix.EINVAL
-	}
 	if tid != 0 {
 		return tb.sendThread(sender, pid, tid, info)
 	}

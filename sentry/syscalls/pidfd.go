@@ -118,7 +118,7 @@ func sysPidfdSendSignal(t *task.Task, a *task.Args) (uint64, error) {
 	if infoAddr == 0 {
 		return 0, t.Kernel().Procs.KillProcess(t.Thread(), p, unix.Signal(sig))
 	}
-	info, err := copyInSiginfo(t, infoAddr, sig, p == t.Process())
+	info, err := copyInSiginfo(t, infoAddr, sig, p == t.Process(), true)
 	if err != nil {
 		return 0, err
 	}

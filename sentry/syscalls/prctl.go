@@ -78,7 +78,7 @@ func sysPrctl(t *task.Task, a *task.Args) (uint64, error) {
 		}
 		return 0, nil
 	case unix.PR_SET_SECUREBITS:
-		c, err := th.Credentials().SetSecureBits(uint32(a[1]))
+		c, err := th.Credentials().SetSecureBits(a[1])
 		return 0, t.SetCredentials(c, err)
 	case unix.PR_GET_SECUREBITS:
 		return uint64(th.Credentials().SecureBits), nil

@@ -25,7 +25,7 @@ func sysVfork(t *task.Task, a *task.Args) (uint64, error) {
 func sysClone(t *task.Task, a *task.Args) (uint64, error) {
 	flags := a[0] & 0xffffffff
 	const pidfdClash = unix.CLONE_PIDFD | unix.CLONE_PARENT_SETTID
-	if flags&pidfdClash == pidfdClash {
+	if flags&pidfdClash == pidfdClash || flags&unix.CLONE_PIDFD != 0 && flags&unix.CLONE_DETACHED != 0 {
 		return 0, unix.EINVAL
 	}
 	return t.Clone(task.CloneArgs{
@@ -69,7 +69,7 @@ func sysClone3(t *task.Task, a *task.Args) (uint64, error) {
 	f := func(i int) uint64 { return binary.LittleEndian.Uint64(buf[8*i:]) }
 	flags, stack, stackSize := f(0), f(5), f(6)
 	setTID, setTIDSize, cgroup := hostarch.Addr(f(8)), f(9), f(10)
-	if flags&(unix.CLONE_DETACHED|unix.CSIGNAL&^cloneNewTime) != 0 || f(4)&^unix.CSIGNAL != 0 {
+	if flags&(unix.CLONE_DETACHED|unix.CSIGNAL&^cloneNewTime) != 0 || f(4) > procmgr.NumSignals {
 		return 0, unix.EINVAL
 	}
 	if flags&^knownCloneFlags != 0 {
@@ -139,18 +139,16 @@ func execveat(t *task.Task, dirfd int32, pathAddr, argvAddr, envAddr hostarch.Ad
 	if err != nil {
 		return 0, err
 	}
-	// What Linux allows for both together: a quarter of the stack, 6 MiB at
-	// most, 128 KiB at least.
-	budget := int(min(max(t.Process().Limits().Get(unix.RLIMIT_STACK).Cur/4, 128<<10), 6<<20))
-	argv, err := copyInStrings(t, argvAddr, &budget)
+	err = t.Exec(task.ExecArgs{DirFD: dirfd, Path: path, Flags: flags, Strings: func() (argv, env []string, err error) {
+		// What Linux allows for both together: a quarter of the stack, 6 MiB at
+		// most, 128 KiB at least.
+		budget := int(min(max(t.Process().Limits().Get(unix.RLIMIT_STACK).Cur/4, 128<<10), 6<<20))
+		if argv, err = copyInStrings(t, argvAddr, &budget); err == nil {
+			env, err = copyInStrings(t, envAddr, &budget)
+		}
+		return argv, env, err
+	}})
 	if err != nil {
-		return 0, err
-	}
-	env, err := copyInStrings(t, envAddr, &budget)
-	if err != nil {
-		return 0, err
-	}
-	if err := t.Exec(task.ExecArgs{DirFD: dirfd, Path: path, Flags: flags, Argv: argv, Env: env}); err != nil {
 		return 0, err
 	}
 	t.NoResult()

@@ -188,13 +188,16 @@ func sysTgkill(t *task.Task, a *task.Args) (uint64, error) {
 }
 
 // copyInSiginfo reads the siginfo_t of a sigqueueinfo call. Only a process
-// itself may send codes that the kernel uses.
-func copyInSiginfo(t *task.Task, addr hostarch.Addr, sig int32, self bool) (procmgr.SigInfo, error) {
+// itself may send codes that the kernel uses. strict: it has to name the signal.
+func copyInSiginfo(t *task.Task, addr hostarch.Addr, sig int32, self, strict bool) (procmgr.SigInfo, error) {
 	var b [siginfoSize]byte
 	if _, err := t.Memory().Space.CopyIn(addr, b[:]); err != nil {
 		return procmgr.SigInfo{}, err
 	}
 	info := procmgr.DecodeSigInfo(b[:])
+	if strict && info.Signo != sig {
+		return info, unix.EINVAL
+	}
 	info.Signo = sig
 	if (info.Code >= 0 || info.Code == procmgr.SITkill) && !self {
 		return info, unix.EPERM
@@ -204,7 +207,7 @@ func copyInSiginfo(t *task.Task, addr hostarch.Addr, sig int32, self bool) (proc
 
 func sysRtSigqueueinfo(t *task.Task, a *task.Args) (uint64, error) {
 	pid, sig := a.Int(0), a.Int(1)
-	info, err := copyInSiginfo(t, a.Addr(2), sig, int(pid) == t.PID())
+	info, err := copyInSiginfo(t, a.Addr(2), sig, int(pid) == t.PID(), false)
 	if err != nil {
 		return 0, err
 	}
@@ -216,7 +219,7 @@ func sysRtTgsigqueueinfo(t *task.Task, a *task.Args) (uint64, error) {
 	if tgid <= 0 || tid <= 0 {
 		return 0, unix.EINVAL
 	}
-	info, err := copyInSiginfo(t, a.Addr(3), sig, int(tgid) == t.PID())
+	info, err := copyInSiginfo(t, a.Addr(3), sig, int(tgid) == t.PID(), false)
 	if err != nil {
 		return 0, err
 	}

@@ -21,6 +21,9 @@ type ExecArgs struct {
 	Flags int32 // AT_*
 	Argv  []string
 	Env   []string
+	// Strings, if it is not nil, gets Argv and Env, once the file is open: a file
+	// that is not there is an error before a bad pointer is.
+	Strings func() (argv, env []string, err error)
 }
 
 // Program is what was executed in an address space, for /proc. It does not
@@ -48,6 +51,12 @@ func (t *Task) Exec(a ExecArgs) error {
 	exe, err := t.Caller().OpenExec(dir, a.Path, flags)
 	if err != nil {
 		return err
+	}
+	if a.Strings != nil {
+		if a.Argv, a.Env, err = a.Strings(); err != nil {
+			exe.DecRef()
+			return err
+		}
 	}
 	if len(a.Argv) == 0 {
 		a.Argv = []string{""} // as Linux since 5.18
