@@ -14,7 +14,8 @@ import (
 // the code that wants it is in the wrong place: move it, or let the lower
 // package declare the methods that it wants, as mm.Mapper does.
 const arrows = `
-runsc-lite            → sentry sentry/syscalls sentry/trace sentry/task procmgr platform/kvm platform/ptrace platform/systrap platform hostcall
+runsc-lite            → runsc-lite/control sentry sentry/syscalls sentry/trace sentry/task procmgr platform/kvm platform/ptrace platform/systrap platform hostcall
+runsc-lite/control    → sentry/task procmgr
 
 sentry                → sentry/syscalls sentry/trace sentry/task
                         sentry/fs/tty sentry/fs/overlay sentry/fs/hostdir sentry/fs/proc sentry/fs/sys sentry/fs/synth sentry/fs/dev sentry/fs/tmpfs sentry/fs/hostfd sentry/fs/pipe
@@ -23,10 +24,13 @@ sentry/syscalls       → sentry/task
                         sentry/fs/pipe sentry/fs/eventfd sentry/fs/epoll sentry/fs/timerfd sentry/fs/signalfd sentry/fs/tmpfs
                         sentry/socket sentry/fdtable sentry/vfs sentry/vfs/lock sentry/futex loader sentry/clock procmgr mm mm/memfile
 sentry/trace          → sentry/task procmgr mm
-sentry/task           → sentry/insn sentry/fs/pipe sentry/fs/epoll sentry/fs/signalfd sentry/fs/tmpfs
+sentry/task           → sentry/timers sentry/insn sentry/fs/pipe sentry/fs/epoll sentry/fs/signalfd sentry/fs/tmpfs
                         sentry/socket/netns sentry/fdtable sentry/vfs sentry/futex loader sentry/clock procmgr mm mm/memfile platform hostcall
+sentry/timers         → sentry/clock procmgr
 
-sentry/socket/netns   → sentry/socket/unix sentry/socket
+sentry/socket/netns   → sentry/socket/unix sentry/socket/netlink sentry/socket/netstack sentry/socket sentry/vfs
+sentry/socket/netlink → sentry/socket/netstack sentry/socket sentry/vfs
+sentry/socket/netstack → sentry/socket sentry/vfs
 sentry/socket/unix    → sentry/socket sentry/vfs
 sentry/socket         → sentry/vfs
 
@@ -55,7 +59,7 @@ sentry/futex          →
 sentry/cpuid          →
 sentry/insn           →
 
-loader                → sentry/clock mm mm/memfile
+loader                → sentry/clock mm mm/memfile hostcall
 sentry/clock          → hostcall
 procmgr               →
 mm                    → mm/memfile
@@ -103,6 +107,16 @@ var libraries = []struct {
 	{path: "gvisor.dev/gvisor/pkg/abi/linux", by: []string{""}},
 	{path: "gvisor.dev/gvisor/pkg/hostarch", by: []string{""}},
 	{path: "gvisor.dev/gvisor/pkg/waiter", by: []string{"sentry", "sentry/", "procmgr"}},
+	{path: "gvisor.dev/gvisor/pkg/tcpip", by: []string{"sentry/socket/netstack"}},
+	{path: "gvisor.dev/gvisor/pkg/tcpip/header", by: []string{"sentry/socket/netstack"}},
+	{path: "gvisor.dev/gvisor/pkg/tcpip/link/loopback", by: []string{"sentry/socket/netstack"}},
+	{path: "gvisor.dev/gvisor/pkg/tcpip/network/ipv4", by: []string{"sentry/socket/netstack"}},
+	{path: "gvisor.dev/gvisor/pkg/tcpip/network/ipv6", by: []string{"sentry/socket/netstack"}},
+	{path: "gvisor.dev/gvisor/pkg/tcpip/stack", by: []string{"sentry/socket/netstack"}},
+	{path: "gvisor.dev/gvisor/pkg/tcpip/transport/icmp", by: []string{"sentry/socket/netstack"}},
+	{path: "gvisor.dev/gvisor/pkg/tcpip/transport/raw", by: []string{"sentry/socket/netstack"}},
+	{path: "gvisor.dev/gvisor/pkg/tcpip/transport/tcp", by: []string{"sentry/socket/netstack"}},
+	{path: "gvisor.dev/gvisor/pkg/tcpip/transport/udp", by: []string{"sentry/socket/netstack"}},
 	{path: "gvisor.dev/gvisor/pkg/seccomp", by: []string{"platform/", "hostcall"}},
 	{path: "gvisor.dev/gvisor/pkg/bpf", by: []string{"platform/", "hostcall"}},
 	{path: "github.com/google/btree", by: []string{"mm", "mm/", "sentry/", "procmgr"}},
@@ -119,12 +133,12 @@ var host = []struct {
 	path string
 	by   []string
 }{
-	{"os", []string{"runsc-lite", "platform/"}},
+	{"os", []string{"runsc-lite", "runsc-lite/", "platform/"}},
 	{"os/signal", []string{"runsc-lite"}},
-	{"syscall", []string{"runsc-lite", "platform/"}},
+	{"syscall", []string{"runsc-lite", "runsc-lite/", "platform/"}},
 	{"os/exec", nil},
 	{"os/user", nil},
-	{"net", nil},
+	{"net", []string{"runsc-lite/control"}},
 	{"net/http", nil},
 	{"plugin", nil},
 }
