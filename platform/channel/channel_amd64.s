@@ -70,9 +70,12 @@ save:
 	MOVL $-1, AX
 	MOVL $-1, DX
 	XSAVE64 2048(SP)
-	MOVQ -48(SP), DX
+	MOVL $5, AX                // Save, unless the answer has come meanwhile
+	MOVL $1, R11
+	LOCK
+	CMPXCHGL R11, 128(SP)
+	JNE  changed
 	MOVL 136(SP), AX
-	MOVL $1, 128(SP)
 	JMP  spin
 load:
 	MOVL $0, 128(SP)

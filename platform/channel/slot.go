@@ -199,13 +199,13 @@ const (
 	atFact     = 0x36  // RAX is the result
 	atCall     = 0x3b  // the registers are being saved
 	atPosted   = 0x8b  // the state is Call
-	atLoad     = 0x11c // the registers are being loaded
-	atXRstor   = 0x13b // the floating-point state comes
-	atAnswered = 0x19b // the result comes
-	atReturn   = 0x1a8 // RAX and RCX are the guest's
-	atPopped   = 0x1ae // so are the flags
-	atRestored = 0x1b7 // so is the stack pointer
-	codeEnd    = 0x1b9
+	atLoad     = 0x123 // the registers are being loaded
+	atXRstor   = 0x142 // the floating-point state comes
+	atAnswered = 0x1a2 // the result comes
+	atReturn   = 0x1af // RAX and RCX are the guest's
+	atPopped   = 0x1b5 // so are the flags
+	atRestored = 0x1be // so is the stack pointer
+	codeEnd    = 0x1c0
 )
 
 // Unwind makes r, the registers of a thread that was stopped in the channel code

@@ -54,6 +54,7 @@ func (c *context) loadWithBatch(s *space) error {
 	st.write(queue)
 	s.queue = s.queue[:0]
 	c.after, s.after = s.after, nil
+	s.batches = true
 	s.pending.Store(false)
 	s.mu.Unlock()
 
@@ -80,33 +81,36 @@ func (c *context) loadWithBatch(s *space) error {
 
 var errBatch = errors.New("mapping guest memory failed in the stub")
 
+// stopBehindBatch keeps a stopped tracee that is in the batch code, or about to be,
+// from going on into guest code.
+func (c *context) stopBehindBatch() unix.Errno { return c.w.poke(c.tid, offsetRbp, 0) }
+
 // finishBatch lets a tracee that was stopped in the batch code go on, until it is
-// through. ws is the stop; the next one is returned.
+// through. ws is the stop; the next one is returned. Signals are the kick of
+// Interrupt, or none of ours; either way it then stops behind the batch: it may have
+// no chance to execute anything before the next one.
 func (c *context) finishBatch(ws unix.WaitStatus) (unix.WaitStatus, unix.Errno) {
 	for ws.Stopped() && ws != eventSeccomp {
 		var r platform.Registers
 		if e := c.w.getRegs(c.tid, &r); e != 0 {
 			return ws, e
 		}
-		if r.Rip < stubBase || r.Rip >= stubData {
+		if r.Rip < stubBase || r.Rip >= stubBase+batchEnd {
 			break
 		}
-		sig := unix.Signal(ws >> 8 & 0xff)
-		if sig == unix.SIGILL || sig == unix.SIGSEGV || sig == unix.SIGBUS {
-			// A failed call; or a slot that the guest destroyed, or registers
-			// that IRETQ refuses, which endBatch tells from that; or somebody's
-			// kill(2).
+		switch unix.Signal(ws >> 8 & 0xff) {
+		case unix.SIGILL, unix.SIGSEGV, unix.SIGBUS:
+			// A failed call; or somebody's kill(2).
 			var si sigInfo
 			if e := c.w.getSigInfo(c.tid, &si); e != 0 || si.code > 0 {
-				break
+				return ws, e
 			}
+		}
+		if e := c.stopBehindBatch(); e != 0 {
+			return ws, e
 		}
 		if e := c.proceed(); e != 0 {
 			return ws, e
-		}
-		if c.state.Load() == kicked {
-			// This kick came too early. The next one will not, in the end.
-			c.kickTracee()
 		}
 		var e unix.Errno
 		if ws, e = c.w.wait(c.tid); e != 0 {
@@ -116,25 +120,69 @@ func (c *context) finishBatch(ws unix.WaitStatus) (unix.WaitStatus, unix.Errno) 
 	return ws, 0
 }
 
+// How the stop after a batch is to be taken.
+const (
+	batchGuest   = iota // guest code has run, or there was no batch
+	batchStopped        // the changes are made, guest code has not run
+	batchRefused        // …because the processor refused its registers
+)
+
 // endBatch is called at the stop after a batch. c.shadow are the registers there,
 // unless a call was posted.
-func (c *context) endBatch(posted bool) (refused bool, err error) {
+func (c *context) endBatch(ws unix.WaitStatus, posted bool) (how int, err error) {
 	if !c.batch {
-		return false, nil
+		return batchGuest, nil
+	}
+	how = batchStopped
+	at := c.shadow.Rip - stubBase
+	switch {
+	case posted || at >= stubCodeLen:
+		how = batchGuest
+	case at == doneEnd && ws == eventSeccomp:
+	case at < batchEnd:
+		return 0, fmt.Errorf("%w: %w", errBatch, failure(c.shadow.Rax))
+	case ws == signalStop(unix.SIGSEGV) || ws == signalStop(unix.SIGBUS):
+		var si sigInfo
+		if e := c.w.getSigInfo(c.tid, &si); e != 0 {
+			return 0, lostError(e)
+		}
+		if si.code > 0 {
+			how = batchRefused
+		}
 	}
 	c.batch = false
-	inStub := !posted && c.shadow.Rip >= stubBase && c.shadow.Rip < stubData
-	if inStub && c.shadow.Rip < stubBase+batchEnd {
-		c.cur.mu.Lock()
-		c.cur.after = append(c.after, c.cur.after...)
-		c.cur.mu.Unlock()
-		c.after = nil
-		return false, fmt.Errorf("%w: %w", errBatch, failure(c.shadow.Rax))
-	}
+	c.cur.batchDone(c.takeAfter())
+	return how, nil
+}
+
+func signalStop(sig unix.Signal) unix.WaitStatus { return unix.WaitStatus(int(sig)<<8 | 0x7f) }
+
+func (c *context) takeAfter() []func() {
 	after := c.after
 	c.after = nil
+	return after
+}
+
+// batchDone calls what waited for a batch.
+func (s *space) batchDone(after []func()) {
+	s.mu.Lock()
+	s.batches = false
+	if len(s.queue) == 0 && !s.broken {
+		after = append(after, s.after...)
+		s.after = nil
+	}
+	s.mu.Unlock()
 	for _, fn := range after {
 		fn()
 	}
-	return inStub, nil
+}
+
+// dropBatch puts back what waited for a batch of which nobody knows how far it came.
+func (c *context) dropBatch() {
+	c.batch = false
+	s := c.cur
+	s.mu.Lock()
+	s.batches = false
+	s.after = append(c.takeAfter(), s.after...)
+	s.mu.Unlock()
 }

@@ -203,6 +203,14 @@ func (c *context) onlyResult() bool {
 func (c *context) answer(how uint32) (ws unix.WaitStatus, stopped bool, e unix.Errno) {
 	ch := &c.ch
 	ch.call = false
+	// Next to the change of state, without an atomic operation in between: the
+	// tracee polls the cache line, which would go back and forth twice.
+	if how == channel.Guest {
+		ch.slot.Answer(c.regs.Rax)
+	} else {
+		c.fp, c.shadow = nil, c.regs
+		ch.slot.Store(&c.regs)
+	}
 	if !ch.halted && ch.slot.ChangeState(channel.Call, how) {
 		ch.split.calls++
 		return c.await()
@@ -229,23 +237,20 @@ func (c *context) answer(how uint32) (ws unix.WaitStatus, stopped bool, e unix.E
 	return ws, true, e
 }
 
-// reply decides how the tracee, which waits for an answer, is to get it, and puts
-// it into the slot; ok is false if that cannot be done by the channel.
+// reply decides how the tracee, which waits for an answer, is to get it; ok is false
+// if that cannot be done by the channel. Nothing is brought before answer is called:
+// an interruption may come first.
 func (c *context) reply() (how uint32, ok bool) {
 	if c.step {
 		return 0, false
 	}
 	if c.fp == nil && c.onlyResult() {
-		c.ch.slot.Answer(c.regs.Rax)
 		return channel.Guest, true
 	}
 	if c.regs.Cs == compatCS || c.regs.Fs_base != c.shadow.Fs_base || c.regs.Gs_base != 0 || !c.ch.slot.StoreFP(c.fp) {
 		return 0, false
 	}
-	c.fp = nil
 	c.sanitise()
-	c.ch.slot.Store(&c.regs)
-	c.shadow = c.regs
 	return channel.Load, true
 }
 
@@ -310,13 +315,15 @@ func (c *context) unwind(ws unix.WaitStatus) (platform.Exit, error) {
 	off := c.regs.Rip - ChannelEntry
 	sig := unix.Signal(ws >> 8 & 0xff)
 	switch {
-	case off == 0 && sig == unix.SIGSEGV && c.ch.slot == nil:
-		// A patched site in a thread without a slot: the call itself.
+	case off == 0 && sig == unix.SIGSEGV && (c.ch.slot == nil || c.regs.Gs_base != 0):
+		// A patched site in a thread without a slot, or with a GS base of its own:
+		// the call itself.
 		c.regs.Orig_rax = c.regs.Rax
 		c.regs.Rip = c.regs.Rcx
 		c.regs.R11 = c.regs.Eflags
+		c.regs.Rax = ^uint64(unix.ENOSYS - 1)
 		c.lost = true
-		return platform.Exit{Kind: platform.ExitSyscall}, nil
+		return platform.Exit{Kind: platform.ExitSyscall, Trapped: true}, nil
 	case (sig == kick || sig == unix.SIGTRAP) && c.ch.slot != nil:
 		fp, ok := c.ch.slot.Unwind(&c.regs, off)
 		if !ok {

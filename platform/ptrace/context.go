@@ -95,6 +95,9 @@ func (c *context) fail(err error) error {
 	c.gone = true
 	c.w.broken = true
 	if s := c.cur; s != nil {
+		if c.batch {
+			c.dropBatch()
+		}
 		s.mu.Lock()
 		s.breakLocked()
 		s.mu.Unlock()
@@ -254,7 +257,9 @@ func (c *context) Run(as platform.AddressSpace) (platform.Exit, error) {
 			return platform.Exit{Kind: platform.ExitInterrupted}, nil
 		}
 		// The changes are to be made all the same: it stops when they are.
-		c.kickTracee()
+		if e := c.stopBehindBatch(); e != 0 {
+			return platform.Exit{}, c.fail(lostError(e))
+		}
 	}
 	c.w.p.inRun.Add(1)
 	if c.w.p.resting.Load() {
@@ -336,7 +341,7 @@ func (c *context) proceed() unix.Errno {
 // stopped makes a stop an Exit.
 func (c *context) stopped(ws unix.WaitStatus) (platform.Exit, error) {
 	if c.posted() {
-		if _, err := c.endBatch(true); err != nil {
+		if _, err := c.endBatch(ws, true); err != nil {
 			return platform.Exit{}, err
 		}
 		return c.takeCall(true), nil
@@ -344,13 +349,16 @@ func (c *context) stopped(ws unix.WaitStatus) (platform.Exit, error) {
 	if e := c.w.getRegs(c.tid, &c.shadow); e != 0 {
 		return platform.Exit{}, lostError(e)
 	}
-	refused, err := c.endBatch(false)
-	if err != nil {
+	how, err := c.endBatch(ws, false)
+	switch {
+	case err != nil:
 		return platform.Exit{}, err
-	}
-	if refused {
+	case how != batchGuest:
 		c.lost = true // c.regs are the guest's
-		return protection, nil
+		if how == batchRefused {
+			return protection, nil
+		}
+		return platform.Exit{}, nil
 	}
 	c.hideSlot(&c.shadow)
 	c.regs = c.shadow
@@ -384,7 +392,7 @@ func (c *context) load() error {
 		rax := c.regs.Rax
 		c.shadow.Rax = rax
 		if c.regs == c.shadow && !restarts(rax) {
-			if e := c.w.pokeRax(c.tid, rax); e != 0 {
+			if e := c.w.poke(c.tid, offsetRax, rax); e != 0 {
 				return lostError(e)
 			}
 			return nil

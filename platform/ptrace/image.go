@@ -23,6 +23,7 @@ const (
 
 	entryCall  = stubBase
 	entryBatch = stubBase + 32
+	doneEnd    = 0x0c // in the code: behind the SYSCALL that says that it is done
 	batchEnd   = 0x63 // in the code: the commands are done
 	entryClone = stubBase + 256
 	entryWait  = stubBase + 320

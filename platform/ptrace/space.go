@@ -28,12 +28,13 @@ type space struct {
 	contexts atomic.Int32 // changed under mu but for the first
 	pending  atomic.Bool  // queue is not empty, or a stub must be cleaned
 
-	mu     sync.Mutex
-	queue  []command
-	after  []func()
-	stub   *stub // nil until a Context ran here, and after its end
-	gone   bool  // released
-	broken bool  // the stub was killed, or is in a state that is not known
+	mu      sync.Mutex
+	queue   []command
+	after   []func()
+	stub    *stub // nil until a Context ran here, and after its end
+	gone    bool  // released
+	batches bool  // a Context makes changes on its way into guest code
+	broken  bool  // the stub was killed, or is in a state that is not known
 }
 
 func protOf(at hostarch.AccessType) uint32 {
@@ -100,7 +101,7 @@ func (s *space) Protect(addr hostarch.Addr, length uint64, at hostarch.AccessTyp
 // broken one has threads that may be dying still: Release is soon enough.
 func (s *space) AfterFlush(fn func()) {
 	s.mu.Lock()
-	if s.stub != nil && !s.gone && (len(s.queue) > 0 || s.broken) {
+	if s.stub != nil && !s.gone && (len(s.queue) > 0 || s.batches || s.broken) {
 		s.after = append(s.after, fn)
 		s.mu.Unlock()
 		return

@@ -14,7 +14,8 @@ const (
 	ptSysemu           = 31
 	ptSysemuSinglestep = 32
 	ntX86XState        = 0x202
-	offsetRax          = 10 * 8 // in struct user_regs_struct
+	offsetRbp          = 4 * 8 // in struct user_regs_struct
+	offsetRax          = 10 * 8
 
 	seizeOptions = unix.PTRACE_O_EXITKILL | unix.PTRACE_O_TRACESYSGOOD | unix.PTRACE_O_TRACESECCOMP
 )
@@ -45,9 +46,10 @@ func (t *tracer) setRegs(tid int, r *platform.Registers) unix.Errno {
 	return e
 }
 
-func (t *tracer) pokeRax(tid int, v uint64) unix.Errno {
+// poke sets the register at off in struct user_regs_struct.
+func (t *tracer) poke(tid int, off uintptr, v uint64) unix.Errno {
 	t.calls++
-	_, _, e := unix.RawSyscall6(unix.SYS_PTRACE, unix.PTRACE_POKEUSR, uintptr(tid), offsetRax, uintptr(v), 0, 0)
+	_, _, e := unix.RawSyscall6(unix.SYS_PTRACE, unix.PTRACE_POKEUSR, uintptr(tid), off, uintptr(v), 0, 0)
 	return e
 }
 
