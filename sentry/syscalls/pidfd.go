@@ -85,6 +85,35 @@ func sysPidfdOpen(t *task.Task, a *task.Args) (uint64, error) {
 	return uint64(fd), err
 }
 
+// sysPidfdGetfd is pidfd_getfd(2): a descriptor of another process.
+func sysPidfdGetfd(t *task.Task, a *task.Args) (uint64, error) {
+	if a.Uint(2) != 0 {
+		return 0, unix.EINVAL
+	}
+	p, _, err := pidfdProcess(t, a.Int(0))
+	if err != nil {
+		return 0, err
+	}
+	leader := p.Leader()
+	if leader.State() == procmgr.Dead {
+		return 0, unix.ESRCH
+	}
+	if err := t.Thread().MayTrace(leader, procmgr.TraceAttach|procmgr.TraceRealCreds); err != nil {
+		return 0, err
+	}
+	var f *vfs.File
+	if o := task.Of(leader); o != nil {
+		if fds := o.Descriptors(); fds != nil {
+			f = fds.Get(int(a.Int(1)))
+		}
+	}
+	if f == nil {
+		return 0, unix.EBADF
+	}
+	fd, err := t.Install(f, true)
+	return uint64(fd), err
+}
+
 // signalTarget returns the process that pidfd_send_signal(2) means: a pidfd's, or
 // that of a directory /proc/PID (tgid_pidfd_to_pid).
 func signalTarget(t *task.Task, fd int32) (*procmgr.Process, error) {

@@ -365,7 +365,7 @@ var table = [...]task.Syscall{
 	435: {"clone3", sysClone3, task.Full, ""},
 	436: {"close_range", sysCloseRange, task.Full, ""},
 	437: {"openat2", sysOpenat2, task.Full, ""},
-	438: {"pidfd_getfd", nil, task.Absent, ""},
+	438: {"pidfd_getfd", sysPidfdGetfd, task.Full, ""},
 	439: {"faccessat2", sysFaccessat2, task.Full, ""},
 	440: {"process_madvise", nil, task.Absent, ""},
 	441: {"epoll_pwait2", sysEpollPwait2, task.Full, ""},
