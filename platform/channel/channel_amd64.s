@@ -107,6 +107,7 @@ answered:
 	MOVQ 8(SP), CX
 return:
 	LEAQ -8(SP), SP
+	MOVQ (SP), R11             // as SYSCALL leaves it
 	POPFQ
 	MOVQ -16(GS), SP
 	JMP  CX

@@ -203,9 +203,9 @@ const (
 	atXRstor   = 0x142 // the floating-point state comes
 	atAnswered = 0x1a2 // the result comes
 	atReturn   = 0x1af // RAX and RCX are the guest's
-	atPopped   = 0x1b5 // so are the flags
-	atRestored = 0x1be // so is the stack pointer
-	codeEnd    = 0x1c0
+	atPopped   = 0x1b9 // so are the flags
+	atRestored = 0x1c2 // so is the stack pointer
+	codeEnd    = 0x1c4
 )
 
 // Unwind makes r, the registers of a thread that was stopped in the channel code

@@ -42,6 +42,7 @@ func Run(t *testing.T, n New) {
 		{"Mappings", mappingTests},
 		{"Threads", threadTests},
 		{"Spaces", spaceTests},
+		{"PatchedCalls", patchTests},
 		{"CPUTimes", meterTests},
 		{"Host", hostTests},
 	} {
