@@ -404,3 +404,8 @@ func (f *File) Fallocate(creds *Creds, mode uint32, off, length int64) error {
 	}
 	return unix.EOPNOTSUPP
 }
+
+// SameFileSystem reports whether two files are in one file system.
+func SameFileSystem(a, b *File) bool {
+	return a.path.Dentry.sb == b.path.Dentry.sb
+}

@@ -105,10 +105,10 @@ func (e *end) Readiness(mask waiter.EventMask) waiter.EventMask {
 	ready := waiter.EventMask(0)
 	e.mu.Lock()
 	if e.reads {
-		if e.used > 0 {
+		if e.used > 0 && !e.lent {
 			ready |= waiter.ReadableEvents
 		}
-		if e.writers == 0 && !(e.noHUp && e.noHUpSince == e.wOpens) {
+		if e.writers == 0 && !e.lent && !(e.noHUp && e.noHUpSince == e.wOpens) {
 			ready |= waiter.EventHUp
 		}
 	}

@@ -72,6 +72,7 @@ type slot struct {
 	page   *page
 	off, n uint16
 	packet bool // a message of O_DIRECT mode: read alone, never appended to
+	whole  bool // what splice(2) brought: never appended to
 }
 
 // Pipe is the object between the ends.
@@ -84,6 +85,10 @@ type Pipe struct {
 	first uint32 // index of the oldest
 	used  uint32
 	max   uint32
+	// What splice(2) holds: slots that are promised, and whether the front was
+	// taken and may come back.
+	reserved uint32
+	lent     bool
 
 	// Open ends, and how often each sort was opened: an open(2) of a FIFO
 	// waits for the other side's count to move.
@@ -100,7 +105,7 @@ func (l *Pool) newPipe() *Pipe {
 	return &Pipe{pool: l, max: n}
 }
 
-func (p *Pipe) full() bool { return p.used >= p.max }
+func (p *Pipe) full() bool { return p.used+p.reserved >= p.max }
 
 // at returns the i-th oldest slot.
 func (p *Pipe) at(i uint32) *slot { return &p.ring[(p.first+i)&uint32(len(p.ring)-1)] }
@@ -179,10 +184,10 @@ func (p *Pipe) setSlots(slots uint32) (wake bool, err error) {
 	if more > 0 && (slots > MaxSize/PageSize || p.pool.slots.Load()+more > softSlots) {
 		return false, unix.EPERM
 	}
-	if slots < p.used {
+	if slots < p.used+p.reserved {
 		return false, unix.EBUSY
 	}
-	wake = p.full() && slots > p.used
+	wake = p.full() && slots > p.used+p.reserved
 	p.pool.slots.Add(more)
 	p.max = slots
 	return wake, nil

@@ -71,7 +71,7 @@ func (p *Pipe) write(src [][]byte, packet bool) (int64, error) {
 	// "If it wasn't empty, we try to merge new data into the last buffer":
 	// the odd bytes, if they all fit.
 	if odd := int(want % PageSize); odd != 0 && p.used > 0 {
-		if s := p.at(p.used - 1); !s.packet && int(s.off)+int(s.n)+odd <= PageSize {
+		if s := p.at(p.used - 1); !s.packet && !s.whole && int(s.off)+int(s.n)+odd <= PageSize {
 			at := int(s.off) + int(s.n)
 			n := from.gather(s.page[at : at+odd])
 			s.n += uint16(n)
@@ -100,13 +100,9 @@ func (p *Pipe) read(dst [][]byte) (int64, error) {
 		return 0, nil
 	}
 	p.mu.Lock()
-	if p.used == 0 {
-		writers := p.writers
+	if err := p.readable(); err != nil || p.used == 0 {
 		p.mu.Unlock()
-		if writers == 0 {
-			return 0, nil
-		}
-		return 0, unix.EAGAIN
+		return 0, err
 	}
 	wasFull := p.full()
 	done, to := int64(0), cursor{bufs: dst}
