@@ -258,8 +258,9 @@ func (t *Thread) SetCredentials(c *Credentials) {
 		u, n := tb.chargeUser(c.RUID)
 		tb.chargeThread(t.user, -1)
 		t.user = u
-		// set_user: that is no error before the next execve(2).
-		t.overNproc = n > p.limits.Soft(unix.RLIMIT_NPROC) && c.RUID != 0
+		// flag_nproc_exceeded: that is no error before the next execve(2), and this
+		// thread itself does not count yet.
+		t.overNproc = n-1 > p.limits.Soft(unix.RLIMIT_NPROC) && c.RUID != 0
 	}
 	t.creds.Store(c)
 	if old.EUID != c.EUID || old.EGID != c.EGID || old.FSUID != c.FSUID || old.FSGID != c.FSGID ||

@@ -147,19 +147,28 @@ func TestExecAfterTooManyThreads(t *testing.T) {
 	if _, err := tb.Prlimit(p, 0, unix.RLIMIT_NPROC, &Limit{1, 1}); err != nil {
 		t.Fatal(err)
 	}
-	first := fork(t, init)
-	first.SetCredentials(&Credentials{RUID: 7, EUID: 7, SUID: 7})
+	other := func() *Thread {
+		th := fork(t, init)
+		th.SetCredentials(&Credentials{RUID: 7, EUID: 7, SUID: 7})
+		return th
+	}
+	first := other()
 	wantErr(t, "before", p.MayExec(), nil)
 	p.SetCredentials(&Credentials{RUID: 7, EUID: 7, SUID: 7})
-	wantErr(t, "two threads of one allowed", p.MayExec(), unix.EAGAIN)
+	wantErr(t, "the second thread: the one before was within the limit", p.MayExec(), nil)
+	p.SetCredentials(RootCredentials())
+	second := other()
+	p.SetCredentials(&Credentials{RUID: 7, EUID: 7, SUID: 7})
+	wantErr(t, "the third thread", p.MayExec(), unix.EAGAIN)
 	_, err := tb.Fork(p, CloneOptions{})
 	wantErr(t, "fork", err, unix.EAGAIN)
-	exits(t, first, 0)
-	reap(t, init, first.ID())
+	for _, th := range []*Thread{first, second} {
+		exits(t, th, 0)
+		reap(t, init, th.ID())
+	}
 	wantErr(t, "one", p.MayExec(), nil)
 	// Once it is over, it is forgotten.
-	first = fork(t, init)
-	first.SetCredentials(&Credentials{RUID: 7, EUID: 7, SUID: 7})
+	other()
 	wantErr(t, "two again", p.MayExec(), nil)
 	if n := tb.users[7].threads; n != 2 {
 		t.Errorf("%d threads are counted", n)

@@ -39,8 +39,12 @@ type context struct {
 	home  *vcpu  // where it is instead
 	v     *vcpu  // the lease
 	lease atomic.Int32
-	sched sched
+	turn  turn
 	grant chan struct{}
+
+	meter    meter
+	tid      int32 // host thread, while attached
+	attached bool
 
 	parked chan struct{}
 	timer  *time.Timer
@@ -56,9 +60,6 @@ func (c *context) Registers() *platform.Registers { return &c.regs }
 
 // SetSingleStep implements platform.Context.
 func (c *context) SetSingleStep(on bool) { c.step = on }
-
-// SetNice implements platform.Nicer.
-func (c *context) SetNice(nice int) { c.sched.nice.Store(int32(nice)) }
 
 // hideStep takes TF out of flags that the guest did not set it in.
 func (c *context) hideStep(flags *uint64) {

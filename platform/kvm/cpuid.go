@@ -8,12 +8,6 @@ import (
 // cpuid is the CPUID instruction.
 func cpuid(leaf, sub uint32) (eax, ebx, ecx, edx uint32)
 
-// readFSBase returns the FS base of the thread, which Linux must allow.
-func readFSBase() uint64
-
-// rdtsc is the RDTSC instruction.
-func rdtsc() uint64
-
 // announced is what guests' CPUID says: what the host supports, but for what
 // only kernels use, and what we do not switch on. User space finds out about the
 // rest from there, and by AT_HWCAP2.

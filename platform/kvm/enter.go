@@ -2,7 +2,6 @@ package kvm
 
 import (
 	"fmt"
-	"runtime"
 
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/hostarch"
@@ -35,9 +34,7 @@ func (v *vcpu) guest(c *context, s *space) (port int, how outcome, err error) {
 	r := v.run
 	r.setImmediate(false)
 	v.space.Store(s)
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	v.threadChanged()
+	v.tid.Store(c.tid)
 	// From here on, who changes mappings or wants us to stop kicks. What they
 	// did before is looked at below.
 	v.seq.Add(1)
@@ -48,7 +45,11 @@ func (v *vcpu) guest(c *context, s *space) (port int, how outcome, err error) {
 	v.load(c, s)
 	for {
 		v.m.counts.runs.Add(1)
+		began := rdtsc()
+		c.meter.entered.Store(began)
 		e := enterGuest(v.fd)
+		c.meter.entered.Store(0)
+		c.meter.ticks.Store(c.meter.ticks.Load() + rdtsc() - began)
 		r.dirtyRegs = 0
 		switch {
 		case e == 0 && r.exitReason == exitIO:

@@ -11,12 +11,6 @@ TEXT ·cpuid(SB), NOSPLIT, $0-24
 	MOVL DX, edx+20(FP)
 	RET
 
-// func readFSBase() uint64
-TEXT ·readFSBase(SB), NOSPLIT, $0-8
-	RDFSBASEQ AX
-	MOVQ AX, ret+0(FP)
-	RET
-
 // func rdtsc() uint64
 TEXT ·rdtsc(SB), NOSPLIT, $0-8
 	RDTSC

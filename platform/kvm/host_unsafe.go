@@ -52,8 +52,6 @@ const (
 	exitInternalError  = 17
 	exitMemoryFault    = 39
 	immediateExit      = 1 << 8 // of head
-	atHWCap2           = 26
-	hwcap2FSGSBase     = 1 << 1
 	maxDescriptorLimit = 0xffffffff
 )
 

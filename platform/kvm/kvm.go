@@ -63,8 +63,7 @@ func New(c Config) (*KVM, error) {
 	if c.VCPUs == 0 {
 		c.VCPUs = processors()
 	}
-	p.m, p.pool = m, newPool(m, c.VCPUs)
-	p.pool.all.Store(&[]*vcpu{v})
+	p.m, p.pool = m, newPool(m, c.VCPUs, v)
 	return p, nil
 }
 
@@ -79,6 +78,9 @@ func processors() int {
 
 // Name implements platform.Platform.
 func (p *KVM) Name() string { return "kvm" }
+
+// RunSlots implements platform.SlotLimiter.
+func (p *KVM) RunSlots() int { return p.pool.slots }
 
 // MinAddress implements platform.Platform.
 func (p *KVM) MinAddress() hostarch.Addr { return minAddress }

@@ -1,7 +1,6 @@
 package kvm
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -75,7 +74,6 @@ type machine struct {
 	roundTrip    time.Duration
 	bootCR3      uint64
 	pid          int
-	fsgsbase     bool // we may read our FS base
 	threadsCheap bool // another thread can run a vCPU at once
 	nextVCPU     atomic.Int32
 
@@ -174,7 +172,6 @@ func newMachine(memoryFD int, counts *counters) (_ *machine, err error) {
 	}
 	m.bootCR3 = boot.root.Load()
 	m.pid = os.Getpid()
-	m.fsgsbase = hwcap2()&hwcap2FSGSBase != 0
 	m.threadsCheap = kernelAtLeast(6, 13)
 	m.xcr0 = m.cpuid.xcr0()
 	m.xstate = xstateSize(m.xcr0)
@@ -334,20 +331,6 @@ func (m *machine) close() {
 		unmapFile(m.view, m.fileSize)
 		m.view = 0
 	}
-}
-
-// hwcap2 is what the host's kernel says of the processor, getauxval(AT_HWCAP2).
-func hwcap2() uint64 {
-	b, err := os.ReadFile("/proc/self/auxv")
-	if err != nil {
-		return 0
-	}
-	for ; len(b) >= 16; b = b[16:] {
-		if binary.LittleEndian.Uint64(b) == atHWCap2 {
-			return binary.LittleEndian.Uint64(b[8:])
-		}
-	}
-	return 0
 }
 
 // kernelAtLeast says whether the host's kernel is of a version, or a later one.

@@ -1,12 +1,10 @@
 package kvm
 
 import (
-	"container/heap"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // Leases. A vCPU is a run slot. A context takes one on lease when it runs, and
@@ -21,6 +19,11 @@ import (
 // Only the context leaves leaseRunning; whoever else takes a lease away does it
 // by a compare-and-swap under the lock. c.v is valid for c's own goroutine while
 // it is in leaseRunning.
+//
+// Who is to run when there are more threads than slots is the process manager's
+// business: it knows of priorities, and lets as many threads be Running as
+// RunSlots says. Then nobody waits here. Contexts that nobody keeps from it take
+// turns, in the order in which they came.
 const (
 	leaseNone    = iota
 	leaseRunning // in lease, enter or left
@@ -28,25 +31,19 @@ const (
 	leaseParked  // it waits, but nobody else wanted the slot
 )
 
-const (
-	// slice is for how long a context runs while others wait.
-	slice = 4 * time.Millisecond
-	// tick is how often it is looked at whose time is over.
-	tick = time.Millisecond
-)
+// slice is for how long a context runs while others wait, and stays away without
+// losing its lease to them.
+const slice = 2 * time.Millisecond
 
-// sched is what the pool knows of a context; guarded by its lock but for nice.
-type sched struct {
-	nice    atomic.Int32
-	virtual int64 // weighted running time, ns
-	since   int64 // when the clock started, ns; 0: it does not run
-	waiting int   // index in the heap + 1; 0: not in it
+// turn is what the pool knows of a context; guarded by its lock.
+type turn struct {
 	granted bool
-	seen    uint64 // the monitor's: vCPU's seq at the last tick
+	waiting bool
+	seen    uint64 // seq of the vCPU when the monitor looked last
+	runs    uint64 // the lease that it saw
 }
 
-// pool leases vCPUs to contexts: fairly, weighted by nice as Linux's fair
-// scheduling class does it.
+// pool leases vCPUs to contexts.
 type pool struct {
 	m     *machine
 	slots int // contexts at a time
@@ -62,25 +59,19 @@ type pool struct {
 	closed  bool
 	used    int
 	leases  uint64
-	queue   waiters
-	clock   int64 // virtual time of who was served last
+	queue   []*context // who wait, first come first
 	monitor bool
-	lost    []*vcpu
+	lost    []*vcpu // in a state that is not known
 }
 
-func newPool(m *machine, slots int) *pool {
+func newPool(m *machine, slots int, first *vcpu) *pool {
 	p := &pool{m: m, slots: slots, limit: slots}
 	if !m.threadsCheap {
 		p.limit = 4 * slots
 	}
-	p.all.Store(&[]*vcpu{})
+	p.all.Store(&[]*vcpu{first})
 	return p
 }
-
-// now is monotonic time in ns.
-func now() int64 { return int64(time.Since(epoch)) }
-
-var epoch = time.Now()
 
 // lease returns a vCPU for c, with c's floating-point state, after waiting for
 // one; nil if c was interrupted before.
@@ -89,23 +80,18 @@ func (p *pool) lease(c *context) (*vcpu, error) {
 		if v := c.v; v.owner == c {
 			return v, nil
 		}
+	} else {
+		c.attach()
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	c.lease.Store(leaseRunning)
-	if p.closed {
+	if c.v == nil && !p.slot(c) {
 		c.lease.Store(leaseNone)
-		return nil, errClosed
-	}
-	if c.v == nil {
-		if !p.slot(c) {
-			c.lease.Store(leaseNone)
-			if p.closed {
-				return nil, errClosed
-			}
-			return nil, nil
+		if p.closed {
+			return nil, errClosed
 		}
-		c.sched.since = now()
+		return nil, nil
 	}
 	if c.v == nil {
 		if err := p.assign(c); err != nil {
@@ -120,30 +106,35 @@ func (p *pool) lease(c *context) (*vcpu, error) {
 	return c.v, nil
 }
 
-// slot waits for a slot. The lock is held, but for the wait.
+// slot takes a slot, or waits for one: false if c was interrupted, or there will
+// be none. The lock is held, but for the wait.
 func (p *pool) slot(c *context) bool {
-	q := &c.sched
-	q.virtual = max(q.virtual, p.clock-int64(slice))
+	if p.closed {
+		return false
+	}
 	if p.used >= p.slots {
 		p.takeIdle()
 	}
 	if p.used < p.slots {
 		p.used++
-		p.clock = max(p.clock, q.virtual)
 		return true
 	}
-	q.granted = false
-	heap.Push(&p.queue, c)
+	q := &c.turn
+	q.waiting, q.granted = true, false
+	p.queue = append(p.queue, c)
 	p.wanting.Add(1)
-	p.preempt(c)
 	p.watch()
-	for !q.granted && !p.closed && c.state.Load() != kicked {
+	for q.waiting && !p.closed && c.state.Load() != kicked {
 		p.mu.Unlock()
+		c.detach()
 		<-c.grant
+		c.attach()
 		p.mu.Lock()
 	}
-	if q.waiting != 0 {
-		heap.Remove(&p.queue, q.waiting-1)
+	if q.waiting {
+		q.waiting = false
+		i := slices.Index(p.queue, c)
+		p.queue = slices.Delete(p.queue, i, i+1)
 		p.wanting.Add(-1)
 	}
 	if q.granted && p.closed {
@@ -156,11 +147,11 @@ func (p *pool) slot(c *context) bool {
 // serve gives free slots to who waits. The lock is held.
 func (p *pool) serve() {
 	for p.used < p.slots && len(p.queue) > 0 {
-		c := heap.Pop(&p.queue).(*context)
+		c := p.queue[0]
+		p.queue = slices.Delete(p.queue, 0, 1)
 		p.wanting.Add(-1)
 		p.used++
-		p.clock = max(p.clock, c.sched.virtual)
-		c.sched.granted = true
+		c.turn.granted, c.turn.waiting = true, false
 		c.token()
 	}
 }
@@ -173,11 +164,9 @@ func (c *context) token() {
 	}
 }
 
-// release takes c's lease away, which is in no state but leaseRunning, or was
-// taken by a compare-and-swap. The lock is held.
+// release takes c's lease away, which is leaseRunning and c's own, or was taken by
+// a compare-and-swap. The lock is held.
 func (p *pool) release(c *context) {
-	p.charge(c)
-	c.sched.since = 0
 	if c.v != nil {
 		c.v.user = nil
 		c.v = nil
@@ -205,15 +194,6 @@ func (p *pool) takeIdle() {
 	}
 }
 
-// charge brings c's virtual time up to date.
-func (p *pool) charge(c *context) {
-	if q := &c.sched; q.since != 0 {
-		t := now()
-		q.virtual += (t - q.since) * 1024 / weight(int(q.nice.Load()))
-		q.since = t
-	}
-}
-
 // left is called when c has left the guest.
 func (p *pool) left(c *context) {
 	if p.wanting.Load() == 0 && !c.yield.Load() && !c.v.broken {
@@ -236,37 +216,30 @@ func (p *pool) left(c *context) {
 // park is called by a context that is about to wait in the kernel.
 func (p *pool) park(c *context) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	if !c.lease.CompareAndSwap(leaseHeld, leaseParked) {
-		return
-	}
-	if len(p.queue) > 0 {
+	if c.lease.CompareAndSwap(leaseHeld, leaseParked) && len(p.queue) > 0 {
 		p.take(c, leaseParked)
-		return
 	}
-	p.charge(c)
-	c.sched.since = 0
+	p.mu.Unlock()
+	c.detach()
 }
 
 // unpark is called when it goes on.
 func (p *pool) unpark(c *context) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if c.lease.CompareAndSwap(leaseParked, leaseHeld) {
-		c.sched.since = now()
-	}
+	c.attach()
+	c.lease.CompareAndSwap(leaseParked, leaseHeld)
 }
 
 // end takes c out of the pool.
 func (p *pool) end(c *context) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	if !p.take(c, leaseHeld) {
 		p.take(c, leaseParked)
 	}
 	if c.home != nil {
 		c.home.owner, c.home = nil, nil
 	}
+	p.mu.Unlock()
+	c.detach()
 }
 
 // kick makes the Run of c return, or its wait for a vCPU end.
@@ -274,8 +247,13 @@ func (p *pool) kick(c *context) {
 	c.token()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if v := c.v; v != nil && v.seq.Load()&1 == 1 {
-		p.m.counts.kicks.Add(1)
+	c.v.kickInside()
+}
+
+// kickInside kicks the vCPU if it is in the guest, or about to be.
+func (v *vcpu) kickInside() {
+	if v != nil && v.seq.Load()&1 == 1 {
+		v.m.counts.kicks.Add(1)
 		v.kick()
 	}
 }
@@ -295,24 +273,21 @@ func (p *pool) assign(c *context) error {
 // last, or one that has nobody's state, or the one that was used longest ago.
 // Hosts before Linux 6.13 take milliseconds to let another thread run a vCPU.
 func (p *pool) pick(c *context) (*vcpu, error) {
-	all := *p.all.Load()
-	tid := int32(0)
-	if !p.m.threadsCheap {
-		tid = gettid()
-	}
-	if v := c.home; v != nil && v.user == nil && (p.m.threadsCheap || v.tid.Load() == tid) {
+	sticky := !p.m.threadsCheap
+	if v := c.home; v != nil && v.user == nil && (!sticky || v.tid.Load() == c.tid) {
 		return v, nil
 	}
 	var best *vcpu
 	rank := func(v *vcpu) int {
 		switch {
-		case !p.m.threadsCheap && v.tid.Load() == tid:
+		case sticky && v.tid.Load() == c.tid:
 			return 2
 		case v.owner == nil:
 			return 1
 		}
 		return 0
 	}
+	all := *p.all.Load()
 	for _, v := range all {
 		if v.user != nil {
 			continue
@@ -321,22 +296,19 @@ func (p *pool) pick(c *context) (*vcpu, error) {
 			best = v
 		}
 	}
-	if best != nil && rank(best) > 0 || len(all) >= p.limit {
-		if best == nil {
-			return nil, unix.EAGAIN
-		}
+	if best != nil && (rank(best) > 0 || len(all) >= p.limit) {
 		return best, nil
 	}
 	v, err := p.m.newVCPU(int(p.m.nextVCPU.Add(1) - 1))
-	if err != nil {
-		if best != nil {
-			return best, nil
-		}
-		return nil, err
+	switch {
+	case err == nil:
+		more := append(all[:len(all):len(all)], v)
+		p.all.Store(&more)
+		return v, nil
+	case best != nil:
+		return best, nil
 	}
-	more := append(all[:len(all):len(all)], v)
-	p.all.Store(&more)
-	return v, nil
+	return nil, err
 }
 
 // mend resets a vCPU whose state is not known. The state of the context that
@@ -349,47 +321,27 @@ func (p *pool) mend(v *vcpu) {
 	if v.reset() == nil {
 		return
 	}
-	var rest []*vcpu
-	for _, o := range *p.all.Load() {
-		if o != v {
-			rest = append(rest, o)
-		}
-	}
+	rest := slices.DeleteFunc(slices.Clone(*p.all.Load()), func(o *vcpu) bool { return o == v })
 	p.all.Store(&rest)
 	p.lost = append(p.lost, v) // others may look at it still
-}
-
-// preempt makes a context that ran for longer than c waited leave its vCPU.
-func (p *pool) preempt(c *context) {
-	for _, v := range *p.all.Load() {
-		if h := v.user; h != nil {
-			p.charge(h)
-			if h.sched.virtual > c.sched.virtual+int64(slice) {
-				p.expire(h)
-				return
-			}
-		}
+	if len(p.lost) > maxLost {
+		p.slots = min(p.slots, len(rest))
 	}
 }
 
-// expire ends the time slice of a context.
-func (p *pool) expire(h *context) {
-	h.yield.Store(true)
-	if v := h.v; v != nil && v.seq.Load()&1 == 1 {
-		p.m.counts.kicks.Add(1)
-		v.kick()
-	}
-}
+// maxLost is how many vCPUs are replaced.
+const maxLost = 64
 
 // watch starts the monitor, which runs while somebody waits. The lock is held.
 func (p *pool) watch() {
 	if !p.monitor && !p.closed {
 		p.monitor = true
-		time.AfterFunc(tick, p.look)
+		time.AfterFunc(slice, p.look)
 	}
 }
 
-// look is one tick of the monitor.
+// look is one tick of the monitor: who runs since the last one has to leave, and
+// who was away since then has lost its lease.
 func (p *pool) look() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -397,23 +349,26 @@ func (p *pool) look() {
 		p.monitor = false
 		return
 	}
+	waiting := len(p.queue)
 	for _, v := range *p.all.Load() {
 		h := v.user
-		if h == nil || len(p.queue) == 0 {
+		if h == nil || waiting == 0 {
 			continue
 		}
 		seq := v.seq.Load()
-		away := seq == h.sched.seen && seq&1 == 0
-		h.sched.seen = seq
-		if p.take(h, leaseParked) || away && p.take(h, leaseHeld) {
-			continue
-		}
-		p.charge(h)
-		if h.sched.virtual > p.queue[0].sched.virtual+int64(slice)/2 {
-			p.expire(h)
+		same := h.turn.runs == v.used
+		away := same && seq == h.turn.seen && seq&1 == 0
+		h.turn.seen, h.turn.runs = seq, v.used
+		switch {
+		case p.take(h, leaseParked), away && p.take(h, leaseHeld):
+			waiting--
+		case same:
+			waiting--
+			h.yield.Store(true)
+			v.kickInside()
 		}
 	}
-	time.AfterFunc(tick, p.look)
+	time.AfterFunc(slice, p.look)
 }
 
 // close makes everybody leave. Contexts that come later are refused.
@@ -426,43 +381,8 @@ func (p *pool) close() {
 	}
 	for _, v := range *p.all.Load() {
 		if v.user != nil {
-			p.expire(v.user)
+			v.user.yield.Store(true)
+			v.kickInside()
 		}
 	}
-}
-
-// weight is that of a nice value: Linux's sched_prio_to_weight.
-func weight(nice int) int64 { return weights[max(-20, min(19, nice))+20] }
-
-var weights = [40]int64{
-	88761, 71755, 56483, 46273, 36291, 29154, 23254, 18705, 14949, 11916,
-	9548, 7620, 6100, 4904, 3906, 3121, 2501, 1991, 1586, 1277,
-	1024, 820, 655, 526, 423, 335, 272, 215, 172, 137,
-	110, 87, 70, 56, 45, 36, 29, 23, 18, 15,
-}
-
-// waiters is a heap of contexts, who ran least first.
-type waiters []*context
-
-func (w waiters) Len() int           { return len(w) }
-func (w waiters) Less(i, j int) bool { return w[i].sched.virtual < w[j].sched.virtual }
-func (w waiters) Swap(i, j int) {
-	w[i], w[j] = w[j], w[i]
-	w[i].sched.waiting, w[j].sched.waiting = i+1, j+1
-}
-
-// Push implements heap.Interface.
-func (w *waiters) Push(c any) {
-	*w = append(*w, c.(*context))
-	c.(*context).sched.waiting = len(*w)
-}
-
-// Pop implements heap.Interface.
-func (w *waiters) Pop() any {
-	n := len(*w) - 1
-	c := (*w)[n]
-	(*w)[n] = nil
-	*w = (*w)[:n]
-	c.sched.waiting = 0
-	return c
 }

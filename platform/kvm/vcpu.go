@@ -35,7 +35,6 @@ type vcpu struct {
 	ring3   bool   // it was interrupted in user code
 	byCall  bool   // it is in ring 0 by SYSCALL
 	broken  bool   // it is in a state that is not known
-	thread  uint64 // FS base of the host thread tid
 
 	// For those who kick it.
 	seq   atomic.Uint64 // odd: in the guest, or about to be
@@ -236,17 +235,4 @@ func (m *machine) mapArea(base uint64) ([]byte, error) {
 		}
 	}
 	return m.sysBytes(t.load(i)&pteAddr, areaPages*pageSize), nil
-}
-
-// threadChanged notes which host thread runs the vCPU, for kicks.
-func (v *vcpu) threadChanged() {
-	if v.m.fsgsbase {
-		// A thread of ours keeps its FS base, and no two have the same.
-		b := readFSBase()
-		if b == v.thread {
-			return
-		}
-		v.thread = b
-	}
-	v.tid.Store(gettid())
 }
