@@ -73,7 +73,8 @@ func (s *Sandbox) newProc(ns *vfs.Namespace, procs *procmgr.Table, clk clock.Clo
 		FileSystems: []string{"sysfs", "tmpfs", "proc", "devpts", "overlay"},
 		CharDevices: map[int][]string{1: {"mem"}, 5: {"/dev/tty", "/dev/ptmx"}, 128: {"ptm"}, 136: {"pts"}},
 		Files:       []synth.Leaf{{Path: "tty/drivers", Open: synth.Const(terminalDrivers).Open}},
-		Net:         s.netFiles(),
+		Net:         leaves(s.net.Files()),
+		Sysctl:      leaves(s.net.Sysctls()),
 		MinAddress:  s.platform.MinAddress(),
 		PipeMaxSize: pipe.MaxSize,
 	})

@@ -4,16 +4,17 @@ import (
 	"bytes"
 
 	"runsc-lite/sentry/fs/synth"
+	"runsc-lite/sentry/socket/netns"
 )
 
-// netFiles are the files of /proc/net.
-func (s *Sandbox) netFiles() []synth.Leaf {
-	var files []synth.Leaf
-	for _, f := range s.net.Files() {
-		files = append(files, synth.Leaf{Path: f.Name, Open: synth.Text(func(b *bytes.Buffer) error {
+// leaves makes files of proc of what a network namespace tells.
+func leaves(files []netns.File) []synth.Leaf {
+	list := make([]synth.Leaf, 0, len(files))
+	for _, f := range files {
+		list = append(list, synth.Leaf{Path: f.Path, Open: synth.Text(func(b *bytes.Buffer) error {
 			f.Write(b)
 			return nil
 		}).Open})
 	}
-	return files
+	return list
 }

@@ -84,6 +84,7 @@ type Sandbox struct {
 func Start(spec Spec) (_ *Sandbox, err error) {
 	s := &Sandbox{notifier: hostcall.NewNotifier(), net: netns.New()}
 	s.onClose(s.notifier.Close)
+	s.onClose(s.net.Close)
 	defer func() {
 		if err != nil {
 			s.Close()

@@ -8,6 +8,7 @@ import (
 	"gvisor.dev/gvisor/pkg/hostarch"
 	"gvisor.dev/gvisor/pkg/waiter"
 
+	"runsc-lite/sentry/socket"
 	"runsc-lite/sentry/task"
 	"runsc-lite/sentry/vfs"
 	"runsc-lite/sentry/vfs/lock"
@@ -534,6 +535,9 @@ func sysIoctl(t *task.Task, a *task.Args) (uint64, error) {
 	var n uint64
 	err = t.WaitFile(f, waiter.WritableEvents, never, func() (err error) {
 		n, err = f.Ioctl(t.IoctlMemory(), a.Uint(1), a[2])
+		if _, ok := f.Ops().(socket.Socket); ok && err == unix.ENOTTY {
+			n, err = t.Kernel().Net.Ioctl(t.IoctlMemory(), a.Uint(1), a[2])
+		}
 		return err
 	})
 	return n, task.Interrupted(err, task.RestartSys)

@@ -27,10 +27,15 @@ type message struct {
 
 func newMessage(t *task.Task, f *vfs.File, s socket.Socket, flags int32, write bool) message {
 	x := message{Message: t.Kernel().Net.Message(), f: f, s: s, flags: int(flags), write: write}
-	if f.Flags()&unix.O_NONBLOCK != 0 {
+	if f.Flags()&unix.O_NONBLOCK != 0 || flags&unix.MSG_ERRQUEUE != 0 && !write {
 		x.flags |= unix.MSG_DONTWAIT
 	}
 	return x
+}
+
+// discarder is a stream of which MSG_TRUNC drops data.
+type discarder interface {
+	Discard(n int64, flags int) (int64, error)
 }
 
 // release gives the message back, and what came with it.
@@ -46,6 +51,11 @@ func (x *message) step(t *task.Task, whole bool) (int64, error) {
 		return x.call(t, nil)
 	}
 	vec, want := head(x.vec, pinChunk)
+	if !x.write && !whole && x.flags&unix.MSG_TRUNC != 0 {
+		if d, ok := x.s.(discarder); ok {
+			return d.Discard(int64(want), x.flags)
+		}
+	}
 	pin, err := t.Memory().Space.PinVec(vec, !x.write)
 	if err != nil {
 		if !x.write {

@@ -1,22 +1,75 @@
 // Package netns is a network namespace: all families of sockets together.
+//
+// The network stack is made when something first asks for it: a sandbox that uses
+// no network does not pay for one.
 package netns
 
 import (
-	"bytes"
 	"sync"
 
 	"golang.org/x/sys/unix"
 
 	"runsc-lite/sentry/socket"
+	"runsc-lite/sentry/socket/netlink"
+	"runsc-lite/sentry/socket/netstack"
 	local "runsc-lite/sentry/socket/unix"
+	"runsc-lite/sentry/vfs"
 )
 
 // Namespace is a network namespace.
 type Namespace struct {
 	numbers socket.Numbers
 	local   *local.Namespace
+	netlink *netlink.Space
 
 	messages sync.Pool // *socket.Message
+
+	mu     sync.Mutex
+	stack  *netstack.Stack // nil until it is needed
+	closed bool
+}
+
+// New makes a network namespace.
+func New() *Namespace {
+	n := &Namespace{}
+	n.local = local.NewNamespace(&n.numbers)
+	n.netlink = netlink.New(&n.numbers, func() (netlink.Network, error) { return n.Stack() })
+	return n
+}
+
+// Stack returns the network stack.
+func (n *Namespace) Stack() (*netstack.Stack, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.stack != nil || n.closed {
+		if n.closed {
+			return nil, unix.ENETDOWN
+		}
+		return n.stack, nil
+	}
+	s, err := netstack.New(&n.numbers)
+	if err == nil {
+		n.stack = s
+	}
+	return s, err
+}
+
+// made returns the network stack if there is one.
+func (n *Namespace) made() *netstack.Stack {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.stack
+}
+
+// Close ends the network stack. There are no sockets any more.
+func (n *Namespace) Close() {
+	n.mu.Lock()
+	s := n.stack
+	n.stack, n.closed = nil, true
+	n.mu.Unlock()
+	if s != nil {
+		s.Destroy()
+	}
 }
 
 // Message returns a message to be filled, and given back by PutMessage.
@@ -33,37 +86,29 @@ func (n *Namespace) PutMessage(m *socket.Message) {
 	n.messages.Put(m)
 }
 
-// New makes a network namespace.
-func New() *Namespace {
-	n := &Namespace{}
-	n.local = local.NewNamespace(&n.numbers)
-	return n
-}
-
-// File is a file of /proc/net.
-type File struct {
-	Name  string
-	Write func(b *bytes.Buffer)
-}
-
-// Files are the files of /proc/net.
-func (n *Namespace) Files() []File {
-	return []File{
-		{"unix", n.local.Table},
-	}
-}
-
 // Socket makes a socket (socket(2)): EAFNOSUPPORT for a family that is not there.
 func (n *Namespace) Socket(c socket.Caller, family, typ, protocol int) (socket.Socket, error) {
 	switch family {
 	case unix.AF_UNIX:
-		s, err := n.local.New(typ, protocol)
+		return made(n.local.New(typ, protocol))
+	case unix.AF_INET, unix.AF_INET6:
+		s, err := n.Stack()
 		if err != nil {
 			return nil, err
 		}
-		return s, nil
+		return made(s.Socket(c, family, typ, protocol))
+	case unix.AF_NETLINK:
+		return made(n.netlink.Socket(typ, protocol))
 	}
 	return nil, unix.EAFNOSUPPORT
+}
+
+// made keeps a nil pointer from becoming a Socket.
+func made[S socket.Socket](s S, err error) (socket.Socket, error) {
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // Pair makes two sockets that are connected (socketpair(2)): EOPNOTSUPP for a
@@ -82,4 +127,17 @@ func (n *Namespace) Pair(c socket.Caller, family, typ, protocol int) (a, b socke
 	}
 	s.Release()
 	return nil, nil, unix.EOPNOTSUPP
+}
+
+// Ioctl is the requests about links, which sockets of all families take
+// (sock_ioctl): ENOTTY for others.
+func (n *Namespace) Ioctl(mem vfs.Memory, request uint32, arg uint64) (uint64, error) {
+	if request>>8 != 0x89 {
+		return 0, unix.ENOTTY
+	}
+	s, err := n.Stack()
+	if err != nil {
+		return 0, err
+	}
+	return s.Ioctl(mem, request, arg)
 }

@@ -128,6 +128,13 @@ func (s *Socket) Ioctl(mem vfs.Memory, request uint32, arg uint64) (uint64, erro
 	return 0, err
 }
 
+// Count returns how many sockets there are.
+func (n *Namespace) Count() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.all)
+}
+
 // Table writes what /proc/net/unix shows.
 func (n *Namespace) Table(b *bytes.Buffer) {
 	b.WriteString("Num       RefCount Protocol Flags    Type St Inode Path\n")
