@@ -24,13 +24,13 @@ run: build busybox ## Build it and run a real program inside, showing what happe
 test: deps ## Everything: linters, Go tests, guest programs, Bazel (installs what it needs)
 	@$(GO) run ./tools/testall
 
-quick: ## The Go tests alone, without linters and Bazel
+quick: busybox ## The Go tests alone, without linters and Bazel
 	@$(GO) run ./tools/testall -stages unit,guest
 
 race: ## The unit tests with the race detector
 	CGO_ENABLED=1 $(GO) test -race $$($(GO) list ./... | grep -v /tests/)
 
-slow: ## The Go tests, those marked slow too
+slow: busybox ## The Go tests, those marked slow too
 	RUNSC_LITE_SLOW=1 $(GO) run ./tools/testall -stages unit,guest
 
 bench: ## Benchmarks: BENCH=regexp chooses; compares with native and with gVisor's runsc if it is installed
