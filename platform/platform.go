@@ -155,6 +155,14 @@ type Context interface {
 	SetSingleStep(on bool)
 }
 
+// SlotLimiter is a Platform that runs only so many guest threads at a time. The
+// kernel leases them to those that are to run; a Context that nobody keeps from
+// it waits in Run for another to leave.
+type SlotLimiter interface {
+	// RunSlots is how many Contexts can be in guest code at the same time.
+	RunSlots() int
+}
+
 // CPUMeter is a Context that knows how much processor time its guest thread takes.
 type CPUMeter interface {
 	// CPUTimes returns how much processor time the guest's own code has used since

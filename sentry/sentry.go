@@ -104,7 +104,11 @@ func Start(spec Spec) (_ *Sandbox, err error) {
 	}
 	s.onClose(s.vdso.Close)
 	clk := s.vdso
-	procs := procmgr.NewTable(procmgr.Config{Limits: spec.Limits, Now: sinceBoot(clk)})
+	slots := 0
+	if l, ok := s.platform.(platform.SlotLimiter); ok {
+		slots = l.RunSlots()
+	}
+	procs := procmgr.NewTable(procmgr.Config{Limits: spec.Limits, Slots: slots, Now: sinceBoot(clk)})
 	pipes := pipe.NewPool(nil)
 	tree, err := s.newTree(&spec, procs, pipes, clk)
 	if err != nil {

@@ -52,7 +52,7 @@ type context struct {
 
 func (p *KVM) newContext(s *space) *context {
 	s.contexts.Add(1)
-	return &context{p: p, cur: s, grant: make(chan struct{}, 1), parked: make(chan struct{}, 1)}
+	return &context{p: p, cur: s, grant: make(chan struct{}, 1), parked: make(chan struct{}, 1), meter: meter{ticker: &p.m.ticker}}
 }
 
 // Registers implements platform.Context.

@@ -73,6 +73,7 @@ type machine struct {
 	quirks       quirks
 	roundTrip    time.Duration
 	bootCR3      uint64
+	ticker       ticker
 	pid          int
 	threadsCheap bool // another thread can run a vCPU at once
 	nextVCPU     atomic.Int32
@@ -109,7 +110,7 @@ func openKVM() (int, error) {
 
 // newMachine makes a virtual machine over the memory file.
 func newMachine(memoryFD int, counts *counters) (_ *machine, err error) {
-	m := &machine{kvmFD: -1, vmFD: -1, counts: counts}
+	m := &machine{kvmFD: -1, vmFD: -1, counts: counts, ticker: newTicker()}
 	defer func() {
 		if err != nil {
 			m.close()

@@ -20,6 +20,8 @@ func rdtsc() uint64
 
 // meter measures the processor time of a context.
 type meter struct {
+	ticker *ticker
+
 	ticks   atomic.Uint64 // of the time stamp counter, in the guest, up to the last exit
 	entered atomic.Uint64 // when it entered the guest; 0: it is not there
 
@@ -70,7 +72,7 @@ func (m *meter) look() {
 	}
 	guest := time.Duration(0)
 	if ticks > m.seen {
-		guest = ticksToTime(ticks - m.seen)
+		guest = m.ticker.duration(ticks - m.seen)
 		m.seen = ticks
 	}
 	now, err := hostcall.ThreadCPUTime(m.tid)
@@ -95,16 +97,17 @@ func (c *context) CPUTimes() (user, system time.Duration) {
 	return m.user, m.system
 }
 
-// clockStart is a moment by both clocks.
-var clockStart = struct {
-	ticks uint64
+// ticker tells how fast the time stamp counter goes.
+type ticker struct {
+	ticks uint64 // a moment, by both clocks
 	time  time.Time
-}{rdtsc(), time.Now()}
+}
 
-// ticksToTime converts a difference of the time stamp counter, by how fast it
-// went since we started.
-func ticksToTime(ticks uint64) time.Duration {
-	passed, all := time.Since(clockStart.time), rdtsc()-clockStart.ticks
+func newTicker() ticker { return ticker{rdtsc(), time.Now()} }
+
+// duration converts a difference of the counter.
+func (t *ticker) duration(ticks uint64) time.Duration {
+	passed, all := time.Since(t.time), rdtsc()-t.ticks
 	if all == 0 {
 		return 0
 	}

@@ -3,6 +3,7 @@ package kvm
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"time"
 
@@ -65,7 +66,9 @@ func (m *machine) probe() (*vcpu, error) {
 		return nil, err
 	}
 	m.nextVCPU.Store(1)
-	p := &prober{m: m, v: v, c: &context{}, s: &space{id: ^uint64(0)}}
+	runtime.LockOSThread() // kicks are for a thread
+	defer runtime.UnlockOSThread()
+	p := &prober{m: m, v: v, c: &context{tid: gettid()}, s: &space{id: ^uint64(0)}}
 	if err := p.probe(); err != nil {
 		v.close()
 		return nil, fmt.Errorf("probing: %w", err)
