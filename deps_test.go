@@ -22,10 +22,10 @@ sentry                → sentry/syscalls sentry/trace sentry/task
                         sentry/socket/netns sentry/fdtable sentry/vfs sentry/futex loader sentry/clock procmgr mm mm/memfile platform hostcall
 sentry/syscalls       → sentry/task
                         sentry/fs/pipe sentry/fs/eventfd sentry/fs/epoll sentry/fs/timerfd sentry/fs/signalfd sentry/fs/tmpfs
-                        sentry/socket sentry/fdtable sentry/vfs sentry/vfs/lock sentry/futex loader sentry/clock procmgr mm mm/memfile
+                        sentry/socket sentry/fdtable sentry/vfs sentry/vfs/lock sentry/futex loader sentry/timers sentry/clock procmgr mm mm/memfile
 sentry/trace          → sentry/task procmgr mm
-sentry/task           → sentry/timers sentry/insn sentry/fs/pipe sentry/fs/epoll sentry/fs/signalfd sentry/fs/tmpfs
-                        sentry/socket/netns sentry/fdtable sentry/vfs sentry/futex loader sentry/clock procmgr mm mm/memfile platform hostcall
+sentry/task           → sentry/insn sentry/fs/pipe sentry/fs/epoll sentry/fs/signalfd sentry/fs/tmpfs
+                        sentry/socket/netns sentry/fdtable sentry/vfs sentry/futex loader sentry/timers sentry/clock procmgr mm mm/memfile platform hostcall
 sentry/timers         → sentry/clock procmgr
 
 sentry/socket/netns   → sentry/socket/unix sentry/socket/netlink sentry/socket/netstack sentry/socket sentry/vfs

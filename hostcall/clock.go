@@ -15,6 +15,16 @@ func ClockGettime(id int32) (int64, error) {
 	return ts.Nano(), nil
 }
 
+// Adjtimex reads how the host's clock is corrected, and returns its state
+// (adjtimex(2)). x.Modes must not ask for a change.
+func Adjtimex(x *unix.Timex) (state int, err error) {
+	const offsetSSRead = 0xa001
+	if x.Modes != 0 && x.Modes != offsetSSRead {
+		return 0, unix.EPERM
+	}
+	return unix.Adjtimex(x)
+}
+
 // ClockSource names what the host's kernel tells time by, "" if it does not say.
 func ClockSource() string {
 	fd, err := unix.Open("/sys/devices/system/clocksource/clocksource0/current_clocksource", unix.O_RDONLY|unix.O_CLOEXEC, 0)

@@ -184,6 +184,16 @@ func (p *Process) AccountRSS(bytes uint64) {
 	p.mu.Unlock()
 }
 
+// Age returns how long ago the process was made.
+func (p *Process) Age() time.Duration { return p.table.now() - p.startTime }
+
+// PeakRSS returns the most that AccountRSS was told of.
+func (p *Process) PeakRSS() uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.gone.MaxRSS
+}
+
 // ChildrenUsage returns what children used that were waited for, and theirs.
 func (p *Process) ChildrenUsage() Rusage {
 	p.mu.Lock()

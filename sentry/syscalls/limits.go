@@ -27,8 +27,23 @@ func copyInRlimit(t *task.Task, addr hostarch.Addr) (*procmgr.Limit, error) {
 	return &procmgr.Limit{Cur: binary.LittleEndian.Uint64(b[0:]), Max: binary.LittleEndian.Uint64(b[8:])}, nil
 }
 
+// prlimit reads and sets a limit, of the caller's process if pid is 0.
+func prlimit(t *task.Task, pid, resource int32, next *procmgr.Limit) (procmgr.Limit, error) {
+	old, err := t.Kernel().Procs.Prlimit(t.Thread(), int(pid), int(resource), next)
+	if err == nil && next != nil && resource == unix.RLIMIT_CPU {
+		th := t.Thread()
+		if pid != 0 {
+			th = th.Namespace().GetThread(int(pid))
+		}
+		if of := task.Of(th); of != nil {
+			of.CPULimitChanged()
+		}
+	}
+	return old, err
+}
+
 func sysGetrlimit(t *task.Task, a *task.Args) (uint64, error) {
-	old, err := t.Kernel().Procs.Prlimit(t.Thread(), 0, int(a.Int(0)), nil)
+	old, err := prlimit(t, 0, a.Int(0), nil)
 	if err != nil {
 		return 0, err
 	}
@@ -40,7 +55,7 @@ func sysSetrlimit(t *task.Task, a *task.Args) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	_, err = t.Kernel().Procs.Prlimit(t.Thread(), 0, int(a.Int(0)), l)
+	_, err = prlimit(t, 0, a.Int(0), l)
 	return 0, err
 }
 
@@ -53,7 +68,7 @@ func sysPrlimit64(t *task.Task, a *task.Args) (uint64, error) {
 			return 0, err
 		}
 	}
-	old, err := t.Kernel().Procs.Prlimit(t.Thread(), int(a.Int(0)), int(a.Int(1)), l)
+	old, err := prlimit(t, a.Int(0), a.Int(1), l)
 	if err != nil {
 		return 0, err
 	}
@@ -88,11 +103,11 @@ func sysGetrusage(t *task.Task, a *task.Args) (uint64, error) {
 	var u procmgr.Rusage
 	switch a.Int(0) {
 	case unix.RUSAGE_SELF:
-		u = t.Process().Usage()
+		u = t.Usage()
 	case unix.RUSAGE_CHILDREN:
 		u = t.Process().ChildrenUsage()
 	case unix.RUSAGE_THREAD:
-		u = t.Thread().Usage()
+		u = t.ThreadUsage()
 	default:
 		return 0, unix.EINVAL
 	}

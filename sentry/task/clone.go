@@ -99,11 +99,13 @@ func (t *Task) Clone(o CloneArgs) (uint64, error) {
 
 // newChild makes the Task of a cloned thread, without resources yet.
 func (t *Task) newChild(th *procmgr.Thread, flags uint64) *Task {
-	child := &Task{k: t.k, th: th, group: t.group, frames: t.frames}
+	child := &Task{k: t.k, th: th, frames: t.frames}
 	child.slack.Store(t.slack.Load())
 	child.affinity.Store(t.Affinity())
 	if flags&unix.CLONE_THREAD == 0 {
-		child.group = newGroup(th.Process())
+		child.group = t.k.newGroup(th.Process())
+	} else {
+		child.group = t.group.join()
 	}
 	return child
 }

@@ -198,7 +198,7 @@ func (t *Task) enter(mem *Memory, img *loader.Image, next procmgr.NewProgram) {
 	t.fds.CloseOnExec()
 	t.sigStack = SigStack{}
 	t.frames = 0
-	t.group.exec()
+	t.group.exec(t.th)
 	t.th.CompleteExec(next)
 	if t.ctx != nil {
 		t.publish() // credentials, and the id of a thread that became the first
@@ -229,7 +229,7 @@ type InitArgs struct {
 
 // Start loads the first program and runs it. Errors are execve(2)'s.
 func (k *Kernel) Start(a InitArgs) error {
-	t := &Task{k: k, th: a.Thread, fds: a.FDs, fs: a.FS, group: newGroup(a.Thread.Process())}
+	t := &Task{k: k, th: a.Thread, fds: a.FDs, fs: a.FS, group: k.newGroup(a.Thread.Process())}
 	t.slack.Store(defaultSlack)
 	t.affinity.Store(allCPUs(k.CPUs))
 	err := t.Exec(a.Exec)

@@ -15,6 +15,7 @@ func (t *Task) dropResources() {
 	if fs != nil {
 		fs.Release()
 	}
+	t.group.leave()
 }
 
 // exit is the end of a task (do_exit): what it held is given back, and the
@@ -22,9 +23,6 @@ func (t *Task) dropResources() {
 // everything done.
 func (t *Task) exit() {
 	t.dropResources()
-	if len(t.Process().Threads()) == 1 {
-		t.group.stop()
-	}
 	if t.tracer != nil {
 		t.tracer.End(t.th.ExitStatus()) // before the parent hears of it
 	}

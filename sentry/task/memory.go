@@ -109,6 +109,9 @@ func (t *Task) cloneMemory(flags uint64, limits mm.Limits) (*Memory, error) {
 func (t *Task) leaveMemory(next *Memory) {
 	old := t.mem
 	if old != nil {
+		if old.Users() == 1 {
+			t.giveUpMemory(old)
+		}
 		t.releaseFutexes()
 		if a := t.clearTID; a != 0 && old.Users() > 1 {
 			if old.Space.StoreUint32(a, 0) == nil {

@@ -3,6 +3,7 @@ package task
 import (
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"gvisor.dev/gvisor/pkg/hostarch"
 	"gvisor.dev/gvisor/pkg/waiter"
@@ -61,6 +62,7 @@ type Task struct {
 
 	clearTID    hostarch.Addr // set_tid_address(2)
 	futexWaiter *futex.Waiter // nil until it is needed
+	nextCount   time.Time     // when memory may be counted again; see measureMemory
 
 	sites  trappedSites
 	frames int // of signal handlers that have not returned
