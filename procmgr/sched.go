@@ -96,10 +96,19 @@ func (tb *Table) SetScheduler(caller, target *Thread, policy, priority int, rese
 	return nil
 }
 
+// MaySchedule reports whether a thread may say where and how another runs
+// (sched_setaffinity(2)): EPERM, if that is another user's.
+func MaySchedule(caller, target *Thread) error {
+	c, o := caller.Credentials(), target.Credentials()
+	if c.EUID != o.EUID && c.EUID != o.RUID && !c.HasCap(unix.CAP_SYS_NICE) {
+		return unix.EPERM
+	}
+	return nil
+}
+
 // allowed is user_check_sched_setscheduler.
 func (next schedParam) allowed(caller, target *Thread) error {
-	c, o := caller.Credentials(), target.Credentials()
-	if c.HasCap(unix.CAP_SYS_NICE) {
+	if caller.Credentials().HasCap(unix.CAP_SYS_NICE) {
 		return nil
 	}
 	old := target.schedParam()
@@ -108,7 +117,7 @@ func (next schedParam) allowed(caller, target *Thread) error {
 	case next.priority > 0 && next.policy != old.policy && most == 0,
 		next.priority > old.priority && uint64(next.priority) > most,
 		old.policy == SchedIdle && next.policy != SchedIdle && !target.mayHaveNice(target.Nice()),
-		c.EUID != o.EUID && c.EUID != o.RUID,
+		MaySchedule(caller, target) != nil,
 		old.resetOnFork && !next.resetOnFork:
 		return unix.EPERM
 	}

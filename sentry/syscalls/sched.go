@@ -57,14 +57,30 @@ func sysSchedRrGetInterval(t *task.Task, a *task.Args) (uint64, error) {
 }
 
 // schedTarget finds the thread that a sched_* call means: 0 is the caller.
-func schedTarget(t *task.Task, tid int32) (*task.Task, error) {
+func schedTarget(t *task.Task, tid int32) (*procmgr.Thread, error) {
 	if tid < 0 {
 		return nil, unix.EINVAL
 	}
 	if tid == 0 {
-		return t, nil
+		return t.Thread(), nil
 	}
-	o := task.Of(t.Lookup(int(tid)))
+	th := t.Lookup(int(tid))
+	if th == nil {
+		return nil, unix.ESRCH
+	}
+	return th, nil
+}
+
+// affinityTarget is schedTarget for calls about processors; only a task has any.
+func affinityTarget(t *task.Task, tid int32) (*task.Task, error) {
+	th, err := schedTarget(t, tid)
+	if err == unix.EINVAL {
+		err = unix.ESRCH // sched_getaffinity(2) and its opposite look for it first
+	}
+	if err != nil {
+		return nil, err
+	}
+	o := task.Of(th)
 	if o == nil {
 		return nil, unix.ESRCH
 	}
@@ -79,7 +95,7 @@ func sysSchedGetparam(t *task.Task, a *task.Args) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	_, prio, _ := o.Thread().Scheduler()
+	_, prio, _ := o.Scheduler()
 	return 0, t.Memory().Space.StoreUint32(a.Addr(1), uint32(prio))
 }
 
@@ -95,8 +111,8 @@ func sysSchedSetparam(t *task.Task, a *task.Args) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	policy, _, reset := o.Thread().Scheduler()
-	return 0, t.Kernel().Procs.SetScheduler(t.Thread(), o.Thread(), policy, int(int32(prio)), reset)
+	policy, _, reset := o.Scheduler()
+	return 0, t.Kernel().Procs.SetScheduler(t.Thread(), o, policy, int(int32(prio)), reset)
 }
 
 func sysSchedGetscheduler(t *task.Task, a *task.Args) (uint64, error) {
@@ -104,7 +120,7 @@ func sysSchedGetscheduler(t *task.Task, a *task.Args) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	policy, _, reset := o.Thread().Scheduler()
+	policy, _, reset := o.Scheduler()
 	if reset {
 		policy |= schedResetOnFork
 	}
@@ -125,7 +141,7 @@ func sysSchedSetscheduler(t *task.Task, a *task.Args) (uint64, error) {
 		return 0, err
 	}
 	policy, reset := a.Int(1)&^schedResetOnFork, a.Int(1)&schedResetOnFork != 0
-	return 0, t.Kernel().Procs.SetScheduler(t.Thread(), o.Thread(), int(policy), int(int32(prio)), reset)
+	return 0, t.Kernel().Procs.SetScheduler(t.Thread(), o, int(policy), int(int32(prio)), reset)
 }
 
 // sysSchedGetaffinity is sched_getaffinity(2): it returns the bytes written.
@@ -136,7 +152,7 @@ func sysSchedGetaffinity(t *task.Task, a *task.Args) (uint64, error) {
 	if a[1] < uint64((cpus+7)/8) || a[1]%word != 0 {
 		return 0, unix.EINVAL
 	}
-	o, err := schedTarget(t, a.Int(0))
+	o, err := affinityTarget(t, a.Int(0))
 	if err != nil {
 		return 0, err
 	}
@@ -160,8 +176,11 @@ func sysSchedSetaffinity(t *task.Task, a *task.Args) (uint64, error) {
 	if _, err := t.Memory().Space.CopyIn(a.Addr(2), mask[:n]); err != nil {
 		return 0, err
 	}
-	o, err := schedTarget(t, a.Int(0))
+	o, err := affinityTarget(t, a.Int(0))
 	if err != nil {
+		return 0, err
+	}
+	if err := procmgr.MaySchedule(t.Thread(), o.Thread()); err != nil {
 		return 0, err
 	}
 	set := make([]uint64, len(mask)/8)
