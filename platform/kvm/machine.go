@@ -60,7 +60,8 @@ type machine struct {
 	nextSlot uint32
 	sysNext  uint64 // first page of the last chunk that was never used
 	free     []uint64
-	tainted  []uint64 // freed, but the host may have shadows of them
+	roots    []uint64 // free roots, with the kernel's half
+	tainted  freed    // freed, but the host may have shadows of them
 	areas    *table   // the table above the vCPUs' areas, shared by all roots
 	areasAt  uint64
 
@@ -84,6 +85,9 @@ type machine struct {
 
 	counts *counters
 }
+
+// freed are page tables that are in use no more.
+type freed struct{ tables, roots []uint64 }
 
 // sysChunk is memory of our own that the guest's processor sees.
 type sysChunk struct {
@@ -230,6 +234,24 @@ func (m *machine) newPage() (uint64, error) {
 	return m.newPagesLocked(1)
 }
 
+// newRoot returns a root table with nothing but the kernel's half. A root stays
+// one: a vCPU that used it last enters the stub with it.
+func (m *machine) newRoot() (uint64, error) {
+	m.mu.Lock()
+	if n := len(m.roots); n > 0 {
+		r := m.roots[n-1]
+		m.roots = m.roots[:n-1]
+		m.mu.Unlock()
+		return r, nil
+	}
+	m.mu.Unlock()
+	r, err := m.newPage()
+	if err == nil {
+		m.table(r).store(511, m.areasAt|pteP|pteW|pteA)
+	}
+	return r, err
+}
+
 // newPagesLocked returns n pages in a row that were never used.
 func (m *machine) newPagesLocked(n uint64) (uint64, error) {
 	k := 0 // chunks
@@ -275,28 +297,30 @@ func (m *machine) sysBytes(at, n uint64) []byte {
 
 func (m *machine) table(at uint64) *table { return asTable(m.sysPage(at)) }
 
-// freePages gives page tables back, which no vCPU will use before it loads CR3.
-// A host with shadows knows them by their addresses, with what was in them, so
-// that they must not become other tables before it forgot them.
-func (m *machine) freePages(pages []uint64) error {
-	if len(pages) == 0 {
+// giveBack takes page tables back, which no vCPU will use before it loads CR3. A
+// host with shadows knows them by their addresses, with what was in them, so that
+// they must not become other tables before it forgot them.
+func (m *machine) giveBack(c *change) error {
+	if len(c.tables) == 0 && c.root == 0 {
 		return nil
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if !m.shadows {
-		m.free = append(m.free, pages...)
-		return nil
+	t := &m.tainted
+	t.tables = append(t.tables, c.tables...)
+	if c.root != 0 {
+		t.roots = append(t.roots, c.root)
 	}
-	m.tainted = append(m.tainted, pages...)
-	if len(m.tainted) < maxTainted {
-		return nil
+	if m.shadows {
+		if len(t.tables)+len(t.roots) < maxTainted {
+			return nil
+		}
+		if err := m.forgetShadowsLocked(); err != nil {
+			return err
+		}
 	}
-	if err := m.forgetShadowsLocked(); err != nil {
-		return err
-	}
-	m.free = append(m.free, m.tainted...)
-	m.tainted = m.tainted[:0]
+	m.free, m.roots = append(m.free, t.tables...), append(m.roots, t.roots...)
+	t.tables, t.roots = t.tables[:0], t.roots[:0]
 	return nil
 }
 

@@ -53,8 +53,9 @@ type change struct {
 	// gained: access was given where there was some before. A processor that
 	// does not know yet faults once too often.
 	gained bool
-	// tables are page tables that are in use no more.
+	// tables are page tables that are in use no more, root the one above them.
 	tables []uint64
+	root   uint64
 	// backing are the ranges of the memory file that revoked entries mapped.
 	// They are kept for hosts with shadows only.
 	backing []extent
@@ -80,11 +81,10 @@ const (
 
 // start makes the root.
 func (p *pages) start() error {
-	root, err := p.m.newPage()
+	root, err := p.m.newRoot()
 	if err != nil {
 		return err
 	}
-	p.m.table(root).store(511, p.m.areasAt|pteP|pteW|pteA)
 	p.root.Store(root)
 	return nil
 }
@@ -283,7 +283,7 @@ func (p *pages) release(c *change) {
 			p.drop(old&pteAddr, rootLevel-1, c)
 		}
 	}
-	c.tables = append(c.tables, p.root.Load())
+	c.root = p.root.Load()
 	p.root.Store(0)
 }
 

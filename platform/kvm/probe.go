@@ -77,7 +77,7 @@ func (m *machine) probe() (*vcpu, error) {
 	p.s.pages.m = m
 	var c change
 	p.s.pages.release(&c)
-	if err := m.freePages(c.tables); err != nil {
+	if err := m.giveBack(&c); err != nil {
 		v.close()
 		return nil, err
 	}

@@ -115,7 +115,7 @@ func (s *space) Release() {
 	s.pages.release(&c)
 	// Where that fails the host will not forget these tables, and so they stay
 	// out of use.
-	s.p.m.freePages(c.tables)
+	s.p.m.giveBack(&c)
 	s.mu.Unlock()
 	for _, fn := range after {
 		fn()
@@ -172,7 +172,7 @@ func (s *space) flushLocked() error {
 		}
 		s.p.pool.expel(s)
 	}
-	if e := s.p.m.freePages(c.tables); err == nil {
+	if e := s.p.m.giveBack(c); err == nil {
 		err = e
 	}
 	return err
