@@ -90,7 +90,7 @@ func (d *doCommand) do(argv []string) (int, error) {
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
 
-	newPlatform, err := newPlatform(d.platform)
+	newPlatform, err := newPlatform(d.platform, log)
 	if err != nil {
 		return exitFailure, err
 	}

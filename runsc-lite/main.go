@@ -26,6 +26,7 @@ func run() int {
 	c.Register(do, "")
 	c.Register(&psCommand{}, "")
 	c.Register(&topCommand{}, "")
+	c.Register(platformsCommand{}, "")
 	c.Register(syscallsCommand{}, "")
 	c.Register(versionCommand{}, "")
 	flags.Parse(os.Args[1:])

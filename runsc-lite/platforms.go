@@ -1,7 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"log/slog"
+	"time"
 
 	"runsc-lite/platform"
 	"runsc-lite/platform/kvm"
@@ -10,8 +13,14 @@ import (
 )
 
 // newPlatform returns the constructor of a platform by its name.
-func newPlatform(name string) (func(memFD int) (platform.Platform, error), error) {
+func newPlatform(name string, log *slog.Logger) (func(memFD int) (platform.Platform, error), error) {
 	switch name {
+	case "auto":
+		return func(memFD int) (platform.Platform, error) { return fastest(memFD, log) }, nil
+	case "kvm":
+		return func(memFD int) (platform.Platform, error) {
+			return kvm.New(kvm.Config{MemoryFD: memFD})
+		}, nil
 	case "ptrace":
 		return func(memFD int) (platform.Platform, error) {
 			return ptrace.New(ptrace.Config{MemoryFD: memFD})
@@ -20,12 +29,42 @@ func newPlatform(name string) (func(memFD int) (platform.Platform, error), error
 		return func(memFD int) (platform.Platform, error) {
 			return systrap.New(systrap.Config{MemoryFD: memFD, NoPatch: name == "systrap:nopatch"})
 		}, nil
-	case "kvm":
-		return func(memFD int) (platform.Platform, error) {
-			return kvm.New(kvm.Config{MemoryFD: memFD})
-		}, nil
 	}
 	return nil, fmt.Errorf("no platform %q; there are: %s", name, platformNames)
 }
 
-const platformNames = "systrap, systrap:nopatch (leaves the program's code as it is), kvm, ptrace"
+const platformNames = "auto (the fastest that works), systrap, systrap:nopatch (leaves the program's code as it is), kvm, ptrace"
+
+// fastCall is what a system call has to take on KVM, at most, for KVM to be the
+// fastest: no stop of a traced thread takes less, on any machine.
+const fastCall = 2 * time.Microsecond
+
+// fastest starts the fastest platform that works here. KVM is not even tried where
+// it cannot be it: that would take longer than starting the others.
+func fastest(memFD int, log *slog.Logger) (platform.Platform, error) {
+	why := kvm.Unlikely()
+	if why == "" {
+		switch k, err := kvm.New(kvm.Config{MemoryFD: memFD}); {
+		case err != nil:
+			why = err.Error()
+		case k.Report().RoundTrip > fastCall:
+			why = fmt.Sprintf("a system call takes %v there, more than %v", k.Report().RoundTrip, fastCall)
+			k.Close()
+		default:
+			log.Debug("platform kvm", "why", fmt.Sprintf("a system call takes %v", k.Report().RoundTrip))
+			return k, nil
+		}
+	}
+	p, err := systrap.New(systrap.Config{MemoryFD: memFD})
+	if err == nil {
+		log.Debug("platform systrap", "why", "not kvm: "+why)
+		return p, nil
+	}
+	// Slow, but it works where nothing may be traced.
+	k, kvmErr := kvm.New(kvm.Config{MemoryFD: memFD})
+	if kvmErr != nil {
+		return nil, fmt.Errorf("no platform works here: %w", errors.Join(err, kvmErr))
+	}
+	log.Debug("platform kvm", "why", "not systrap: "+err.Error())
+	return k, nil
+}

@@ -95,9 +95,10 @@ type sysChunk struct {
 	bytes []byte
 }
 
-// openKVM opens /dev/kvm, and says what to do if that fails.
-func openKVM() (int, error) {
-	const path = "/dev/kvm"
+const device = "/dev/kvm"
+
+// openKVM opens KVM's device, and says what to do if that fails.
+func openKVM(path string) (int, error) {
 	fd, err := unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC, 0)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -120,7 +121,7 @@ func newMachine(memoryFD int, counts *counters) (_ *machine, err error) {
 			m.close()
 		}
 	}()
-	if m.kvmFD, err = openKVM(); err != nil {
+	if m.kvmFD, err = openKVM(device); err != nil {
 		m.kvmFD = -1
 		return nil, err
 	}

@@ -326,3 +326,25 @@ func (p *KVM) Report() Report {
 		Stub: m.quirks.bases, SysRet: m.quirks.sysret, CR4: m.cr4, XCR0: m.xcr0,
 	}
 }
+
+// Features says the same in words.
+func (r Report) Features() []string {
+	either := func(is bool, yes, no string) string {
+		if is {
+			return yes
+		}
+		return no
+	}
+	f := []string{
+		either(r.Ring0, "ring 0 of the processor's own", "ring 0 is emulated (a virtual machine without hardware for it)"),
+		either(r.Shadows, "shadow page tables", "nested page tables"),
+	}
+	if r.Ring0 {
+		f = append(f, either(r.Stub, "one host call for an exit", "the host is asked for segment bases at each exit"),
+			either(r.SysRet, "SYSRET", "no SYSRET"))
+	}
+	return append(f,
+		either(r.CR4&cr4SMEP != 0, "SMEP", "no SMEP"), either(r.CR4&cr4SMAP != 0, "SMAP", "no SMAP"),
+		either(r.CR4&cr4UMIP != 0, "UMIP", "no UMIP"), either(r.CR4&cr4FSGSBase != 0, "FSGSBASE", "no FSGSBASE"),
+		either(r.XCR0&0xe0 == 0xe0, "AVX-512", either(r.XCR0&4 != 0, "AVX", "no AVX")))
+}

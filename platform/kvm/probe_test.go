@@ -1,6 +1,9 @@
 package kvm
 
 import (
+	"errors"
+	"os"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -39,5 +42,27 @@ func TestReport(t *testing.T) {
 		if r != first {
 			t.Errorf("the probe says %+v, and %+v before", r, first)
 		}
+	}
+}
+
+// TestNoDevice: errors say what to do.
+func TestNoDevice(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := openKVM(dir + "/kvm"); !errors.Is(err, unix.ENOENT) || !strings.Contains(err.Error(), "choose another platform") {
+		t.Errorf("without the device: %v", err)
+	}
+	if err := os.WriteFile(dir+"/kvm", nil, 0); err != nil {
+		t.Fatal(err)
+	}
+	if fd, err := openKVM(dir + "/kvm"); err == nil {
+		unix.Close(fd)
+		if os.Getuid() != 0 {
+			t.Error("a device without permissions was opened")
+		}
+	} else if !errors.Is(err, unix.EACCES) || !strings.Contains(err.Error(), "group") {
+		t.Errorf("without permission: %v", err)
+	}
+	if _, err := ioctl(-1, ioGetAPIVersion, 0); !errors.Is(err, unix.EBADF) {
+		t.Errorf("%v", err)
 	}
 }
