@@ -67,6 +67,10 @@ type Request struct {
 	UID, EUID, GID, EGID uint32
 	// Secure is AT_SECURE: the program has privileges that its caller has not.
 	Secure bool
+	// Prepare, if it is not nil, is told of the program itself, after all scripts,
+	// and may change who runs it (UID to Secure): what a script's own file says
+	// about that does not count.
+	Prepare func(r *Request, exe File) error
 }
 
 // Image is a loaded program.
@@ -106,6 +110,12 @@ func Load(r Request) (*Image, error) {
 			return nil, err
 		}
 		if head[0] != '#' || head[1] != '!' {
+			if r.Prepare != nil {
+				if err := r.Prepare(&r, exe); err != nil {
+					exe.DecRef()
+					return nil, err
+				}
+			}
 			img, err := loadELF(&r, exe, head, args)
 			if err != nil {
 				exe.DecRef()

@@ -112,12 +112,6 @@ func (t *Task) load(exe *vfs.File, name string, a *ExecArgs) (*Memory, *loader.I
 		exe.DecRef()
 		return nil, nil, next, err
 	}
-	creds, secure, err := t.execCreds(exe)
-	if err != nil {
-		exe.DecRef()
-		mem.DecRef()
-		return nil, nil, next, err
-	}
 	img, err := loader.Load(loader.Request{
 		Space:      mem.Space,
 		File:       executable{exe},
@@ -127,8 +121,15 @@ func (t *Task) load(exe *vfs.File, name string, a *ExecArgs) (*Memory, *loader.I
 		Open:       t.openInterpreter,
 		VDSO:       t.k.VDSO,
 		StackLimit: limits.Soft(unix.RLIMIT_STACK),
-		UID:        creds.RUID, EUID: creds.EUID, GID: creds.RGID, EGID: creds.EGID,
-		Secure: secure,
+		Prepare: func(r *loader.Request, exe loader.File) error {
+			var err error
+			if next, err = t.execCreds(exe.(executable).File); err != nil {
+				return err
+			}
+			c := next.Credentials
+			r.UID, r.EUID, r.GID, r.EGID, r.Secure = c.RUID, c.EUID, c.RGID, c.EGID, next.Secure
+			return nil
+		},
 	})
 	exe.DecRef()
 	if err != nil {
@@ -141,28 +142,11 @@ func (t *Task) load(exe *vfs.File, name string, a *ExecArgs) (*Memory, *loader.I
 		mem.DecRef()
 		return nil, nil, next, err
 	}
-	next.Credentials, next.Secure = creds, secure
 	mem.Program = &Program{
 		Layout: img.Layout,
 		Exe:    img.Exe.(executable).File,
 	}
 	return mem, img, next, nil
-}
-
-// execCreds works out the credentials of the new program (set-user-ID and so on).
-func (t *Task) execCreds(exe *vfs.File) (*procmgr.Credentials, bool, error) {
-	st, err := exe.Stat()
-	if err != nil {
-		return nil, false, err
-	}
-	f := procmgr.ExecFile{SetUID: procmgr.NoID, SetGID: procmgr.NoID}
-	if st.Mode&unix.S_ISUID != 0 {
-		f.SetUID = st.UID
-	}
-	if st.Mode&(unix.S_ISGID|unix.S_IXGRP) == unix.S_ISGID|unix.S_IXGRP {
-		f.SetGID = st.GID
-	}
-	return t.th.Credentials().ForExec(f)
 }
 
 func (t *Task) openInterpreter(path string) (loader.File, error) {

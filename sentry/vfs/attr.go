@@ -1,6 +1,7 @@
 package vfs
 
 import (
+	"encoding/binary"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -266,7 +267,11 @@ func (c *Caller) xattr(at *File, path string, flags uint32, name string, access 
 	}
 	switch space {
 	case "security":
-		if access == MayWrite && !c.Creds.Has(unix.CAP_SYS_ADMIN) {
+		need := uint(unix.CAP_SYS_ADMIN)
+		if name == attrCapability {
+			need = unix.CAP_SETFCAP
+		}
+		if access == MayWrite && !c.Creds.Has(need) {
 			return nil, unix.EPERM
 		}
 	case "trusted":
@@ -333,7 +338,29 @@ func (c *Caller) Setxattr(at *File, path string, flags uint32, name string, valu
 	if err != nil {
 		return err
 	}
+	if name == attrCapability && !validCapability(value) {
+		return unix.EINVAL
+	}
 	return x.Setxattr(name, value, how)
+}
+
+// attrCapability holds what a program may do (capabilities(7), "File capabilities").
+const attrCapability = "security.capability"
+
+// validCapability reports whether an attribute is one of version 2 or 3
+// (cap_convert_nscap).
+func validCapability(b []byte) bool {
+	const effective = 1
+	if len(b) < 4 {
+		return false
+	}
+	switch binary.LittleEndian.Uint32(b) &^ effective {
+	case 0x02000000:
+		return len(b) == 20
+	case 0x03000000:
+		return len(b) == 24
+	}
+	return false
 }
 
 // Listxattr returns the names of the extended attributes that the caller may
