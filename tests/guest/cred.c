@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <sys/fsuid.h>
 #include <sys/resource.h>
+#include <sys/xattr.h>
 
 struct caps {
   unsigned long effective, permitted, inheritable;
@@ -179,6 +180,101 @@ static void dumpable(void) {
   EQ(0, sig);
 }
 
+static void copy_self(const char *to, mode_t mode) {
+  int in = SYS(open("/proc/self/exe", O_RDONLY)), out = SYS(open(to, O_WRONLY | O_CREAT | O_TRUNC, 0700));
+  char buf[65536];
+  ssize_t n;
+  while ((n = SYS(read(in, buf, sizeof(buf)))) > 0) EQ(n, SYS(write(out, buf, n)));
+  close(in);
+  close(out);
+  SYS(chmod(to, mode));
+}
+
+// as_user executes a program as a user, which says what it is.
+static void as_user(const char *path, const char *when) {
+  pid_t pid = SYS(fork());
+  if (pid == 0) {
+    SYS(setresgid(1000, 1000, 1000));
+    SYS(setresuid(1000, 1000, 1000));
+    char *argv[] = {(char *)path, "shown", (char *)when, NULL};
+    execv(path, argv);
+    say("%s: %s\n", when, strerrorname_np(errno));
+    _exit(0);
+  }
+  EXITS(0, pid);
+}
+
+static long set_file_caps(const char *path, unsigned magic, unsigned long permitted, unsigned long inheritable) {
+  unsigned v[5] = {magic, permitted, inheritable, permitted >> 32, inheritable >> 32};
+  return setxattr(path, "security.capability", v, sizeof(v), 0);
+}
+
+static void set_id_programs(void) {
+  scratch();
+  SYS(chmod(".", 0755));
+  copy_self("plain", 0755);
+  as_user("./plain", "plain");
+  copy_self("setuid", 04755);
+  as_user("./setuid", "set-user-ID root");
+  copy_self("user", 0755);
+  SYS(chown("user", 1000, 1000));
+  SYS(chmod("user", 06755));
+  as_user("./user", "set-user-ID of the caller");
+  SYS(chown("user", 2000, 2000));
+  SYS(chmod("user", 06755));
+  as_user("./user", "set-user-ID of another");
+  SYS(chmod("user", 04744));
+  as_user("./user", "not executable");
+  // The bits of a script do not count.
+  char script[PATH_MAX + 32];
+  snprintf(script, sizeof(script), "#!%s/plain shown\n", scratch_path);
+  make_file("script", script, strlen(script), 04755);
+  pid_t pid = SYS(fork());
+  if (pid == 0) {
+    SYS(setresuid(1000, 1000, 1000));
+    SYS(execl("./script", "script", NULL));
+  }
+  EXITS(0, pid);
+}
+
+static void file_capabilities(void) {
+  scratch();
+  SYS(chmod(".", 0755));
+  copy_self("program", 0755);
+  SYS(set_file_caps("program", 0x02000001, BIT(CAP_KILL), 0));
+  as_user("./program", "permitted and effective");
+  SYS(set_file_caps("program", 0x02000000, BIT(CAP_KILL) | BIT(CAP_CHOWN), 0));
+  as_user("./program", "permitted");
+  SYS(set_file_caps("program", 0x02000001, 0, BIT(CAP_KILL)));
+  as_user("./program", "inheritable by nobody");
+  ERR(EINVAL, set_file_caps("program", 0x05000001, 0, 0));
+  SYS(set_file_caps("program", 0x02000001, BIT(CAP_KILL), 0));
+  pid_t pid = SYS(fork());
+  if (pid == 0) {
+    SYS(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
+    as_user("./program", "no new privileges");
+    _exit(0);
+  }
+  EXITS(0, pid);
+  SYS(prctl(PR_CAPBSET_DROP, CAP_KILL));
+  as_user("./program", "not in the bounding set");
+}
+
+static void unreadable_program(void) {
+  scratch();
+  SYS(chmod(".", 0755));
+  copy_self("hidden", 0711);
+  pid_t pid = SYS(fork());
+  if (pid == 0) {
+    SYS(setresuid(1000, 1000, 1000));
+    SYS(execl("./hidden", "hidden", "dumpable_is", NULL));
+  }
+  EXITS(0, pid);
+  pid = SYS(fork());
+  if (pid == 0) SYS(execl("./hidden", "hidden", "dumpable_is", NULL));  // root can read it
+  EXITS(1, pid);
+}
+
 // The death signal stays across execve, and is not inherited.
 static void death_signal_across(void) {
   SYS(prctl(PR_SET_PDEATHSIG, SIGUSR2));
@@ -286,10 +382,11 @@ static int death_signal_is(void) {
 }
 
 static int sub(int argc, char **argv) {
-  if (argc == 3 && strcmp(argv[1], "shown") == 0) {
+  if (argc >= 3 && strcmp(argv[1], "shown") == 0) {
     show(argv[2]);
     return 0;
   }
+  if (argc == 2 && strcmp(argv[1], "dumpable_is") == 0) return prctl(PR_GET_DUMPABLE);
   if (argc == 2 && strcmp(argv[1], "death_signal_is") == 0) return death_signal_is();
   return -1;
 }
@@ -297,7 +394,7 @@ static int sub(int argc, char **argv) {
 #define main table_main
 TESTS(T(drop_and_raise), T(user_ids), T(keep_capabilities), T(file_system_ids), T(ambient), T(bounding),
       T(secure_bits), T(no_new_privileges), T(dumpable), T(death_signal_across), T(other_processes), T(groups),
-      T(too_many_processes), T(ids_in_threads))
+      T(too_many_processes), T(ids_in_threads), T(set_id_programs), T(file_capabilities), T(unreadable_program))
 #undef main
 
 int main(int argc, char **argv) {
