@@ -5,6 +5,7 @@
 #include <sys/resource.h>
 #include <sys/times.h>
 #include <sys/timerfd.h>
+#include <sys/timex.h>
 
 static long long ns(struct timespec ts) { return ts.tv_sec * 1000000000LL + ts.tv_nsec; }
 
@@ -87,6 +88,175 @@ static void bad_clocks(void) {
   EQ(1, ns(ts));
   ERR(EINVAL, syscall(SYS_clock_settime, CLOCK_MONOTONIC, &ts));
   SYS(syscall(SYS_clock_gettime, -2 /* own process */, &ts));
+}
+
+static void resolutions(void) {
+  clockid_t fine[] = {CLOCK_REALTIME, CLOCK_MONOTONIC, CLOCK_MONOTONIC_RAW, CLOCK_BOOTTIME, CLOCK_TAI};
+  clockid_t coarse[] = {CLOCK_REALTIME_COARSE, CLOCK_MONOTONIC_COARSE};
+  struct timespec ts;
+  for (size_t i = 0; i < LEN(fine); i++) {
+    SYS(syscall(SYS_clock_getres, fine[i], &ts));
+    EQ(1, ns(ts));
+    CHECK(raw(fine[i]) > 0);
+  }
+  for (size_t i = 0; i < LEN(coarse); i++) {
+    SYS(syscall(SYS_clock_getres, coarse[i], &ts));
+    CHECK(ns(ts) >= 1 * MS && ns(ts) <= 10 * MS);
+    SYS(clock_getres(coarse[i], &ts));
+    CHECK(ns(ts) >= 1 * MS && ns(ts) <= 10 * MS);
+  }
+  int bad[] = {10, 12, 15, 99, INT_MAX, -1 /* an odd descriptor */};
+  for (size_t i = 0; i < LEN(bad); i++) {
+    ERR(EINVAL, syscall(SYS_clock_getres, bad[i], &ts));
+    ERR(EINVAL, syscall(SYS_clock_getres, bad[i], NULL));
+    ERR(EINVAL, syscall(SYS_clock_gettime, bad[i], &ts));
+  }
+  ERR(EFAULT, syscall(SYS_clock_getres, CLOCK_MONOTONIC, 8));
+  ERR(EFAULT, syscall(SYS_clock_gettime, CLOCK_MONOTONIC, NULL));
+}
+
+// drop gives up all privileges, root's too.
+static void drop(void) {
+  if (getuid() == 0) SYS(setresuid(1000, 1000, 1000));
+}
+
+// Setting the time takes a privilege, and arguments are looked at first.
+static void setting(void) {
+  drop();
+  struct timespec ts = {1700000000, 0};
+  ERR(EPERM, syscall(SYS_clock_settime, CLOCK_REALTIME, &ts));
+  ERR(EFAULT, syscall(SYS_clock_settime, CLOCK_REALTIME, 8));
+  ERR(EFAULT, syscall(SYS_clock_settime, CLOCK_REALTIME, NULL));
+  struct timespec bad[] = {{-1, 0}, {0, -1}, {0, 1000000000}, {LONG_MAX, 0}, {9000000000, 0}};
+  for (size_t i = 0; i < LEN(bad); i++) ERR(EINVAL, syscall(SYS_clock_settime, CLOCK_REALTIME, &bad[i]));
+  int fixed[] = {CLOCK_MONOTONIC,       CLOCK_MONOTONIC_RAW,    CLOCK_BOOTTIME,           CLOCK_TAI, 99,
+                 CLOCK_REALTIME_COARSE, CLOCK_MONOTONIC_COARSE, CLOCK_PROCESS_CPUTIME_ID, 10,        CLOCK_THREAD_CPUTIME_ID};
+  for (size_t i = 0; i < LEN(fixed); i++) {
+    ERR(EINVAL, syscall(SYS_clock_settime, fixed[i], &ts));
+    ERR(EINVAL, syscall(SYS_clock_settime, fixed[i], 8));
+  }
+  ERR(EPERM, syscall(SYS_clock_settime, -2 /* own process */, &ts));
+  ERR(EFAULT, syscall(SYS_clock_settime, -2, 8));
+  ERR(EINVAL, syscall(SYS_clock_settime, (int)(~(1U << 22) << 3 | 2), &ts));
+
+  struct timeval tv = {1700000000, 0};
+  int zone[2] = {0, 0};
+  ERR(EPERM, syscall(SYS_settimeofday, &tv, NULL));
+  ERR(EPERM, syscall(SYS_settimeofday, &tv, zone));
+  ERR(EPERM, syscall(SYS_settimeofday, NULL, zone));
+  ERR(EPERM, syscall(SYS_settimeofday, NULL, NULL));
+  ERR(EFAULT, syscall(SYS_settimeofday, 8, NULL));
+  ERR(EFAULT, syscall(SYS_settimeofday, NULL, 8));
+  struct timeval wrong[] = {{-1, 0}, {0, -1}, {0, 1000001}, {LONG_MAX, 0}};
+  for (size_t i = 0; i < LEN(wrong); i++) ERR(EINVAL, syscall(SYS_settimeofday, &wrong[i], NULL));
+  ERR(EFAULT, syscall(SYS_gettimeofday, 8, NULL));
+  ERR(EFAULT, syscall(SYS_gettimeofday, NULL, 8));
+  EQ(0, syscall(SYS_gettimeofday, NULL, NULL));
+  ERR(EFAULT, syscall(SYS_time, 8));
+}
+
+static void adjusting(void) {
+  drop();
+  struct timex x = {0};
+  long state = SYS(syscall(SYS_adjtimex, &x));
+  CHECK(state >= TIME_OK && state <= TIME_ERROR);
+  CHECK(x.tick >= 9000 && x.tick <= 11000 && x.time.tv_sec > 1700000000);
+  CHECK(x.precision >= 1 && x.tolerance > 0);
+  struct timex y = {0};
+  EQ(state, SYS(syscall(SYS_clock_adjtime, CLOCK_REALTIME, &y)));
+  EQ(x.tick, y.tick);
+  CHECK(y.time.tv_sec >= x.time.tv_sec);
+  x.modes = ADJ_OFFSET_SS_READ;
+  SYS(syscall(SYS_adjtimex, &x));
+  unsigned modes[] = {ADJ_OFFSET, ADJ_FREQUENCY, ADJ_STATUS, ADJ_TICK, ADJ_SETOFFSET, ADJ_OFFSET_SINGLESHOT, ADJ_TAI, 0x2000};
+  for (size_t i = 0; i < LEN(modes); i++) {
+    x = (struct timex){.modes = modes[i], .tick = 10000};
+    ERR(EPERM, syscall(SYS_adjtimex, &x));
+    ERR(EPERM, syscall(SYS_clock_adjtime, CLOCK_REALTIME, &x));
+  }
+  x.modes = 0x8000;  // ADJ_ADJTIME, with nothing
+  ERR(EINVAL, syscall(SYS_adjtimex, &x));
+  ERR(EFAULT, syscall(SYS_adjtimex, 8));
+  ERR(EFAULT, syscall(SYS_clock_adjtime, CLOCK_REALTIME, 8));
+  ERR(EFAULT, syscall(SYS_clock_adjtime, 99, 8));
+  x.modes = 0;
+  int fixed[] = {CLOCK_MONOTONIC, CLOCK_MONOTONIC_RAW, CLOCK_BOOTTIME, CLOCK_TAI, CLOCK_PROCESS_CPUTIME_ID, -2};
+  for (size_t i = 0; i < LEN(fixed); i++) ERR(EOPNOTSUPP, syscall(SYS_clock_adjtime, fixed[i], &x));
+  int none[] = {99, 10, 12, -5};
+  for (size_t i = 0; i < LEN(none); i++) ERR(EINVAL, syscall(SYS_clock_adjtime, none[i], &x));
+}
+
+static void on_alarm(int sig UNUSED) {}
+
+static void in_20ms(void) {
+  struct itimerval it = {{0, 0}, {0, 20000}};
+  SYS(setitimer(ITIMER_REAL, &it, NULL));
+}
+
+// A handler ends a sleep, whatever SA_RESTART says; what is left is told of a span.
+static void sleep_interrupted(void) {
+  for (int flags = 0; flags <= SA_RESTART; flags += SA_RESTART) {
+    handle(SIGALRM, on_alarm, flags);
+    struct timespec ts = {1000, 0}, rem = {7, 7};
+    in_20ms();
+    ERR(EINTR, nanosleep(&ts, &rem));
+    CHECK(ns(rem) > 900000 * MS && ns(rem) < 1000000 * MS);
+    in_20ms();
+    EQ(EINTR, clock_nanosleep(CLOCK_BOOTTIME, 0, &ts, &rem));
+    CHECK(ns(rem) > 900000 * MS && ns(rem) < 1000000 * MS);
+    in_20ms();
+    ERR(EINTR, syscall(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, &ts, NULL));
+    in_20ms();
+    ERR(EFAULT, syscall(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, &ts, 8));
+    rem = (struct timespec){7, 7};
+    long long t = vdso(CLOCK_MONOTONIC) + 1000000 * MS;
+    ts = (struct timespec){t / 1000000000, 0};
+    in_20ms();
+    EQ(EINTR, clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &ts, &rem));
+    EQ(7, rem.tv_sec);
+    t = vdso(CLOCK_REALTIME) + 1000000 * MS;
+    ts = (struct timespec){t / 1000000000, 0};
+    in_20ms();
+    EQ(EINTR, clock_nanosleep(CLOCK_REALTIME, TIMER_ABSTIME, &ts, NULL));
+  }
+}
+
+static void sleep_errors(void) {
+  struct timespec ts = {0, 1}, bad[] = {{0, 1000000000}, {0, -1}, {-1, 0}};
+  clockid_t ids[] = {CLOCK_REALTIME, CLOCK_MONOTONIC, CLOCK_BOOTTIME, CLOCK_TAI};
+  for (size_t i = 0; i < LEN(ids); i++) {
+    SYS(syscall(SYS_clock_nanosleep, ids[i], 0, &ts, NULL));
+    SYS(syscall(SYS_clock_nanosleep, ids[i], TIMER_ABSTIME, &ts, NULL));
+    SYS(syscall(SYS_clock_nanosleep, ids[i], 0xff0, &ts, NULL));  // other flags mean nothing
+    ERR(EFAULT, syscall(SYS_clock_nanosleep, ids[i], 0, 8, NULL));
+    for (size_t k = 0; k < LEN(bad); k++) ERR(EINVAL, syscall(SYS_clock_nanosleep, ids[i], TIMER_ABSTIME, &bad[k], NULL));
+  }
+  ERR(EINVAL, syscall(SYS_clock_nanosleep, 99, 0, 8, NULL));
+  ERR(EOPNOTSUPP, syscall(SYS_clock_nanosleep, CLOCK_MONOTONIC_RAW, 0, 8, NULL));
+}
+
+// A stop does not end a sleep, nor lengthen it.
+static void sleep_through_stop(void) {
+  pid_t pid = SYS(fork());
+  if (pid == 0) {
+    long long t = now_ns();
+    sleep_ms(0);
+    struct timespec ts = {0, 80 * MS};
+    SYS(nanosleep(&ts, NULL));
+    CHECK(now_ns() - t >= 80 * MS);
+    t = now_ns() + 60 * MS;
+    ts = (struct timespec){t / 1000000000, t % 1000000000};
+    EQ(0, clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &ts, NULL));
+    CHECK(now_ns() >= t);
+    _exit(0);
+  }
+  for (int i = 0; i < 6; i++) {
+    sleep_ms(10);
+    SYS(kill(pid, SIGSTOP));
+    sleep_ms(5);
+    SYS(kill(pid, SIGCONT));
+  }
+  EXITS(0, pid);
 }
 
 static void sleeps(void) {
@@ -253,6 +423,7 @@ static void file_times(void) {
   ERR(EINVAL, utimensat(AT_FDCWD, "f", ts, 0));
 }
 
-TESTS(T(clocks_agree), T(coarse_clocks), T(time_of_day), T(monotonic), T(same_in_children), T(bad_clocks), T(sleeps),
+TESTS(T(clocks_agree), T(coarse_clocks), T(time_of_day), T(monotonic), T(same_in_children), T(bad_clocks), T(resolutions),
+      T(setting), T(adjusting), T(sleeps), T(sleep_interrupted), T(sleep_errors), T(sleep_through_stop),
       T(sleeps_until), T(posix_timer), T(timer_overrun), T(timer_file), T(processor_time), T(times_call),
       SLOW(cpu_limit), T(file_times))
