@@ -18,13 +18,13 @@ runsc-lite            → runsc-lite/control sentry sentry/syscalls sentry/trace
 runsc-lite/control    → sentry/task procmgr
 
 sentry                → sentry/syscalls sentry/trace sentry/task
-                        sentry/fs/tty sentry/fs/overlay sentry/fs/hostdir sentry/fs/proc sentry/fs/sys sentry/fs/synth sentry/fs/dev sentry/fs/tmpfs sentry/fs/hostfd sentry/fs/pipe
+                        sentry/fs/tty sentry/fs/overlay sentry/fs/hostdir sentry/fs/proc sentry/fs/sys sentry/fs/synth sentry/fs/dev sentry/fs/tmpfs sentry/fs/hostfd sentry/fs/pipe sentry/fs/inotify
                         sentry/socket/netns sentry/fdtable sentry/vfs sentry/futex loader sentry/clock procmgr mm mm/memfile platform hostcall
 sentry/syscalls       → sentry/task
-                        sentry/fs/pipe sentry/fs/eventfd sentry/fs/epoll sentry/fs/timerfd sentry/fs/signalfd sentry/fs/tmpfs
+                        sentry/fs/pipe sentry/fs/eventfd sentry/fs/epoll sentry/fs/timerfd sentry/fs/signalfd sentry/fs/inotify sentry/fs/tmpfs
                         sentry/socket sentry/fdtable sentry/vfs sentry/vfs/lock sentry/futex loader sentry/timers sentry/clock procmgr mm mm/memfile
 sentry/trace          → sentry/task procmgr mm
-sentry/task           → sentry/insn sentry/fs/pipe sentry/fs/epoll sentry/fs/signalfd sentry/fs/tmpfs
+sentry/task           → sentry/insn sentry/fs/pipe sentry/fs/epoll sentry/fs/signalfd sentry/fs/inotify sentry/fs/tmpfs
                         sentry/socket/netns sentry/fdtable sentry/vfs sentry/futex loader sentry/timers sentry/clock procmgr mm mm/memfile platform hostcall
 sentry/timers         → sentry/clock procmgr
 
@@ -48,6 +48,7 @@ sentry/fs/hostfd      → sentry/vfs hostcall
 sentry/fs/pipe        → sentry/vfs
 sentry/fs/epoll       → sentry/vfs
 sentry/fs/eventfd     → sentry/vfs
+sentry/fs/inotify     → sentry/vfs
 sentry/fs/timerfd     → sentry/vfs sentry/clock
 sentry/fs/signalfd    → sentry/vfs procmgr
 sentry/fs/fstest      → sentry/vfs mm/memfile

@@ -74,7 +74,7 @@ func (s *Sandbox) newProc(ns *vfs.Namespace, procs *procmgr.Table, clk clock.Clo
 		CharDevices: map[int][]string{1: {"mem"}, 5: {"/dev/tty", "/dev/ptmx"}, 128: {"ptm"}, 136: {"pts"}},
 		Files:       []synth.Leaf{{Path: "tty/drivers", Open: synth.Const(terminalDrivers).Open}},
 		Net:         leaves(s.net.Files()),
-		Sysctl:      leaves(s.net.Sysctls()),
+		Sysctl:      append(leaves(s.net.Sysctls()), s.sysctls()...),
 		MinAddress:  s.platform.MinAddress(),
 		PipeMaxSize: pipe.MaxSize,
 	})

@@ -9,6 +9,7 @@ import (
 	"gvisor.dev/gvisor/pkg/waiter"
 
 	"runsc-lite/sentry/fs/eventfd"
+	"runsc-lite/sentry/fs/inotify"
 	"runsc-lite/sentry/fs/pipe"
 	"runsc-lite/sentry/fs/signalfd"
 	"runsc-lite/sentry/fs/timerfd"
@@ -30,7 +31,7 @@ func countCopy(t *task.Task, n uint64) {
 // records has not.
 func spliceable(f *vfs.File) bool {
 	switch f.Ops().(type) {
-	case *eventfd.FD, *timerfd.FD, *signalfd.FD, vfs.DirReader:
+	case *eventfd.FD, *timerfd.FD, *signalfd.FD, *inotify.FD, vfs.DirReader:
 		return false
 	}
 	return true

@@ -29,6 +29,7 @@ import (
 	"runsc-lite/procmgr"
 	"runsc-lite/sentry/clock"
 	"runsc-lite/sentry/fs/epoll"
+	"runsc-lite/sentry/fs/inotify"
 	"runsc-lite/sentry/fs/pipe"
 	"runsc-lite/sentry/fs/tmpfs"
 	"runsc-lite/sentry/futex"
@@ -66,6 +67,8 @@ type Kernel struct {
 	UTS UTS
 	// Epolls is what all epolls have in common.
 	Epolls epoll.Pool
+	// Inotify holds the limits of inotify(7).
+	Inotify *inotify.Pool
 
 	// missed counts the calls that no handler serves, by number.
 	missed [512]atomic.Uint64
@@ -96,7 +99,7 @@ func (u *UTS) SetDomain(s string) { u.mu.Lock(); u.domain = s; u.mu.Unlock() }
 
 // New makes a kernel.
 func New(c Config) *Kernel {
-	k := &Kernel{Config: c}
+	k := &Kernel{Config: c, Inotify: inotify.NewPool()}
 	k.patcher, _ = c.Platform.(platform.CallPatcher)
 	k.UTS.host, k.UTS.domain = c.Hostname, "(none)"
 	return k

@@ -67,7 +67,30 @@ func (c *Caller) setStat(at *File, path string, flags uint32, fn func(Inode, Sta
 	if !ok {
 		return unix.EPERM
 	}
-	return setter.SetStat(s)
+	if err := setter.SetStat(s); err != nil {
+		return err
+	}
+	p.Dentry.notify(changed(s.Mask))
+	return nil
+}
+
+// changed is which event tells of a change of attributes (fsnotify_change).
+func changed(m SetMask) (mask uint32) {
+	if m&(SetMode|SetUID|SetGID) != 0 {
+		mask |= unix.IN_ATTRIB
+	}
+	if m&SetSize != 0 {
+		mask |= unix.IN_MODIFY
+	}
+	switch m & (SetAtime | SetMtime) {
+	case SetAtime | SetMtime:
+		mask |= unix.IN_ATTRIB // utime(2)
+	case SetAtime:
+		mask |= unix.IN_ACCESS
+	case SetMtime:
+		mask |= unix.IN_MODIFY
+	}
+	return mask
 }
 
 // Chmod changes permissions (fchmodat2(2)). EOPNOTSUPP: symbolic links have
@@ -147,7 +170,8 @@ func (c *Caller) Utimens(at *File, path string, atime, mtime unix.Timespec, flag
 }
 
 // setSize is do_truncate: set-id bits go, too.
-func (c *Caller) setSize(i Inode, size int64) error {
+func (c *Caller) setSize(d *Dentry, size int64) error {
+	i := d.inode
 	setter, ok := i.(StatSetter)
 	if !ok {
 		return unix.EINVAL
@@ -160,7 +184,11 @@ func (c *Caller) setSize(i Inode, size int64) error {
 	if kept := withoutSetID(mode); kept != mode && !c.Creds.Has(unix.CAP_FSETID) {
 		s.Mask, s.Mode = s.Mask|SetMode, kept&0o7777
 	}
-	return setter.SetStat(s)
+	if err := setter.SetStat(s); err != nil {
+		return err
+	}
+	d.notify(changed(SetSize))
+	return nil
 }
 
 // Truncate sets the length of the file at path (truncate(2)). EFBIG and
@@ -189,7 +217,7 @@ func (c *Caller) Truncate(path string, size int64) error {
 	if err := mayWriteTo(p.Inode()); err != nil {
 		return err
 	}
-	return c.setSize(p.Inode(), size)
+	return c.setSize(p.Dentry, size)
 }
 
 // Ftruncate sets the length of an open file (ftruncate(2)).
@@ -203,7 +231,7 @@ func (c *Caller) Ftruncate(f *File, size int64) error {
 	if f.path.Dentry.kind != unix.S_IFREG || !f.Writable() {
 		return unix.EINVAL
 	}
-	return c.setSize(f.inode, size)
+	return c.setSize(f.path.Dentry, size)
 }
 
 // Statfs describes the file system of path (statfs(2); fstatfs(2) with
@@ -242,6 +270,10 @@ func (c *Caller) xattr(at *File, path string, flags uint32, name string, access 
 	if err != nil {
 		return nil, err
 	}
+	return c.xattrOf(p, name, access)
+}
+
+func (c *Caller) xattrOf(p Path, name string, access uint32) (Xattrer, error) {
 	if access == MayWrite {
 		if err := c.mayWrite(p.Mount); err != nil {
 			return nil, err
@@ -334,14 +366,12 @@ func (c *Caller) Setxattr(at *File, path string, flags uint32, name string, valu
 	if len(value) > XattrSizeMax {
 		return unix.E2BIG
 	}
-	x, err := c.xattr(at, path, flags, name, MayWrite)
-	if err != nil {
-		return err
-	}
-	if name == attrCapability && !validCapability(value) {
-		return unix.EINVAL
-	}
-	return x.Setxattr(name, value, how)
+	return c.changeXattr(at, path, flags, name, func(x Xattrer) error {
+		if name == attrCapability && !validCapability(value) {
+			return unix.EINVAL
+		}
+		return x.Setxattr(name, value, how)
+	})
 }
 
 // attrCapability holds what a program may do (capabilities(7), "File capabilities").
@@ -391,9 +421,21 @@ func (c *Caller) Removexattr(at *File, path string, flags uint32, name string) e
 	if name == "" || len(name) > XattrNameMax {
 		return unix.ERANGE
 	}
-	x, err := c.xattr(at, path, flags, name, MayWrite)
+	return c.changeXattr(at, path, flags, name, func(x Xattrer) error { return x.Removexattr(name) })
+}
+
+func (c *Caller) changeXattr(at *File, path string, flags uint32, name string, fn func(Xattrer) error) error {
+	p, err := c.Walk(at, path, flags)
 	if err != nil {
 		return err
 	}
-	return x.Removexattr(name)
+	x, err := c.xattrOf(p, name, MayWrite)
+	if err != nil {
+		return err
+	}
+	if err := fn(x); err != nil {
+		return err
+	}
+	p.Dentry.notify(unix.IN_ATTRIB)
+	return nil
 }

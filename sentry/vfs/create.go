@@ -83,6 +83,7 @@ func (c *Caller) makeLocked(dir Path, name string, mode uint32, rdev uint64, uns
 	}
 	child.pins.Store(1)
 	d.insert(name, child)
+	d.notifyChild(unix.IN_CREATE, 0, child, name)
 	return child, nil
 }
 
@@ -234,6 +235,8 @@ func (c *Caller) Link(oldAt *File, oldPath string, newAt *File, newPath string, 
 			return err
 		}
 		w.at.Dentry.insert(w.last, child)
+		old.Dentry.notifySelf(unix.IN_ATTRIB) // its link count
+		w.at.Dentry.notifyChild(unix.IN_CREATE, 0, child, w.last)
 		return nil
 	})
 }
@@ -323,7 +326,9 @@ func (c *Caller) Unlink(at *File, path string) error {
 		if err := m.Unlink(w.last); err != nil {
 			return err
 		}
+		child.notifySelf(unix.IN_ATTRIB) // its link count
 		w.at.Dentry.remove(w.last)
+		w.at.Dentry.notifyChild(unix.IN_DELETE, 0, child, w.last)
 		return nil
 	})
 }
@@ -360,6 +365,7 @@ func (c *Caller) Rmdir(at *File, path string) error {
 			return err
 		}
 		w.at.Dentry.remove(w.last)
+		w.at.Dentry.notifyChild(unix.IN_DELETE, 0, child, w.last)
 		return nil
 	})
 }

@@ -39,6 +39,7 @@ type Dentry struct {
 	gone    atomic.Bool  // removed from its directory; changed under parent.dirMu
 	holdsUp atomic.Bool  // gone, but pinned, and so pins parent for ".."
 	mounted atomic.Int32 // mounts on top, in any namespace
+	marked  atomic.Int32 // Marks, for which the cache keeps the name
 
 	// dirMu serialises what changes the directory, and look-ups in the file
 	// system below (Linux's i_rwsem).
@@ -54,10 +55,11 @@ type Dentry struct {
 
 // superblock is a FileSystem with its cached names.
 type superblock struct {
-	fs    FileSystem
-	root  *Dentry
-	locks *lock.Table // the namespace's
-	fifos fifoTable
+	fs     FileSystem
+	tree   *tree
+	root   *Dentry
+	mounts int // under tree.mu
+	fifos  fifoTable
 
 	// renameMu is held for writing by every rename, so that who holds it for
 	// reading sees a tree that stands still.
@@ -69,14 +71,15 @@ type superblock struct {
 	limit  int
 }
 
-func newSuperblock(fs FileSystem, limit int, locks *lock.Table) (*superblock, error) {
+func newSuperblock(fs FileSystem, t *tree) (*superblock, error) {
+	limit := t.cfg.CacheSize
 	if limit <= 0 {
 		limit = defaultCacheSize
 	}
 	if c, ok := fs.(NameCacher); ok {
 		limit = min(limit, c.CachedNames())
 	}
-	sb := &superblock{fs: fs, limit: limit, locks: locks}
+	sb := &superblock{fs: fs, tree: t, limit: limit}
 	root, err := sb.newDentry(nil, "/", fs.Root())
 	if err != nil {
 		return nil, err
@@ -149,6 +152,7 @@ func (d *Dentry) setGone() {
 }
 
 func (d *Dentry) letGo() {
+	d.notifyGone()
 	if d.holdsUp.CompareAndSwap(true, false) {
 		d.parent.Load().unpin()
 	}
@@ -322,7 +326,11 @@ func (d *Dentry) evict() bool {
 		return false
 	}
 	defer d.mu.Unlock()
-	if len(d.children) != 0 || d.parent.Load() != p || !d.pins.CompareAndSwap(0, evicted) {
+	if len(d.children) != 0 || d.parent.Load() != p || d.marked.Load() != 0 || !d.pins.CompareAndSwap(0, evicted) {
+		return false
+	}
+	if d.marked.Load() != 0 {
+		d.pins.Store(0)
 		return false
 	}
 	if name := d.Name(); p.children[name] == d {
@@ -334,7 +342,7 @@ func (d *Dentry) evict() bool {
 // lockTable returns where the locks of d's inode are.
 func (d *Dentry) lockTable(create bool) *lock.Table {
 	if d.sb != nil {
-		return d.sb.locks
+		return &d.sb.tree.locks
 	}
 	t := d.anonLocks.Load()
 	if t == nil && create {

@@ -32,6 +32,7 @@ type File struct {
 	hold  Holder
 	// counted is f's part in the inode's WriteCount. Set before f is shared.
 	counted int32
+	told    bool // those who watch were told of the open(2)
 
 	posMu sync.Mutex // f_pos_lock
 	pos   atomic.Int64
@@ -152,6 +153,13 @@ func (f *File) DecRef() {
 	}
 	if l := f.watches.Load(); l != nil {
 		l.closed()
+	}
+	if f.told {
+		if f.Writable() {
+			f.path.Dentry.notify(unix.IN_CLOSE_WRITE)
+		} else {
+			f.path.Dentry.notify(unix.IN_CLOSE_NOWRITE)
+		}
 	}
 	if f.flocked.Load() {
 		if t := f.path.Dentry.lockTable(false); t != nil {
@@ -400,7 +408,11 @@ func (f *File) Fallocate(creds *Creds, mode uint32, off, length int64) error {
 		if err := f.dropPrivileges(creds); err != nil {
 			return err
 		}
-		return a.Fallocate(mode, off, length)
+		if err := a.Fallocate(mode, off, length); err != nil {
+			return err
+		}
+		f.path.Dentry.notify(unix.IN_MODIFY)
+		return nil
 	}
 	return unix.EOPNOTSUPP
 }

@@ -88,16 +88,25 @@ type mountKey struct {
 	d *Dentry
 }
 
-// Namespace is a tree of mounts.
-type Namespace struct {
+// tree is what the mount namespaces of a sandbox have in common.
+type tree struct {
 	cfg   Config
-	root  *Mount
-	locks lock.Table // of all files in it
+	locks lock.Table // of all files
+	marks marks      // on all files
 
 	mu     sync.RWMutex
 	points map[mountKey]*Mount
 	sbs    map[FileSystem]*superblock
 	nextID int
+}
+
+// Namespace is a tree of mounts. It goes away with the last FSContext in it, except
+// for the first.
+type Namespace struct {
+	*tree
+	refs atomic.Int64
+	id   uint64
+	root *Mount // under tree.mu
 }
 
 // MountOptions are how a file system is mounted.
@@ -116,12 +125,13 @@ const maxMounts = 10000
 
 // NewNamespace makes a tree that consists of root.
 func NewNamespace(cfg Config, root FileSystem, o MountOptions) (*Namespace, error) {
-	ns := &Namespace{
+	ns := &Namespace{tree: &tree{
 		cfg:    cfg,
 		points: make(map[mountKey]*Mount),
 		sbs:    make(map[FileSystem]*superblock),
 		nextID: 20,
-	}
+	}}
+	ns.refs.Store(1)
 	sb, err := ns.superblock(root)
 	if err != nil {
 		return nil, err
@@ -131,13 +141,21 @@ func NewNamespace(cfg Config, root FileSystem, o MountOptions) (*Namespace, erro
 }
 
 // Root returns the top of the tree.
-func (ns *Namespace) Root() Path { return ns.top(ns.root.Root()) }
+func (ns *Namespace) Root() Path {
+	ns.mu.RLock()
+	root := ns.root.Root()
+	ns.mu.RUnlock()
+	return ns.top(root)
+}
+
+// ID tells namespaces apart: 0 is the first.
+func (ns *Namespace) ID() uint64 { return ns.id }
 
 func (ns *Namespace) superblock(fs FileSystem) (*superblock, error) {
 	if sb := ns.sbs[fs]; sb != nil {
 		return sb, nil
 	}
-	sb, err := newSuperblock(fs, ns.cfg.CacheSize, &ns.locks)
+	sb, err := newSuperblock(fs, ns.tree)
 	if err != nil {
 		return nil, err
 	}
@@ -148,6 +166,7 @@ func (ns *Namespace) superblock(fs FileSystem) (*superblock, error) {
 func (ns *Namespace) newMount(sb *superblock, root *Dentry, o MountOptions) *Mount {
 	m := &Mount{ns: ns, id: ns.nextID, sb: sb, root: root, source: o.Source, options: o.Options}
 	ns.nextID++
+	sb.mounts++
 	m.flags.Store(o.Flags & mountFlags)
 	return m
 }
@@ -226,23 +245,20 @@ func (ns *Namespace) Mount(at Path, fs FileSystem, o MountOptions) (*Mount, erro
 	sb.root.pin()
 	if err := ns.attach(m, at); err != nil {
 		sb.root.unpin()
-		ns.dropSuperblock(sb)
+		ns.dropMount(m)
 		return nil, err
 	}
 	return m, nil
 }
 
-// dropSuperblock forgets sb if nothing of it is mounted. ns.mu is held.
-func (ns *Namespace) dropSuperblock(sb *superblock) {
-	if ns.root.sb == sb {
-		return
+// dropMount ends a mount that hangs nowhere, and forgets its file system if nothing
+// of it is mounted any more. ns.mu is held.
+func (ns *Namespace) dropMount(m *Mount) {
+	m.dead = true
+	if m.sb.mounts--; m.sb.mounts == 0 {
+		delete(ns.sbs, m.sb.fs)
+		m.sb.notifyUnmount()
 	}
-	for _, m := range ns.points {
-		if m.sb == sb {
-			return
-		}
-	}
-	delete(ns.sbs, sb.fs)
 }
 
 // Bind mounts source at at as well (MS_BIND), with all that is mounted below
@@ -266,10 +282,12 @@ func (ns *Namespace) bind(at, source Path, like *Mount) (*Mount, error) {
 	}
 	m := ns.newMount(like.sb, source.Dentry, MountOptions{Flags: like.Flags(), Source: like.source, Options: like.options})
 	if !source.Dentry.pin() {
+		ns.dropMount(m)
 		return nil, errStale
 	}
 	if err := ns.attach(m, at); err != nil {
 		source.Dentry.unpin()
+		ns.dropMount(m)
 		return nil, err
 	}
 	return m, nil
@@ -327,9 +345,8 @@ func (ns *Namespace) unmount(m *Mount) {
 		ns.unmount(c)
 	}
 	ns.detach(m)
-	m.dead = true
 	m.root.unpin()
-	ns.dropSuperblock(m.sb)
+	ns.dropMount(m)
 }
 
 // Move hangs the mount whose root is from at to instead (MS_MOVE). ELOOP: to

@@ -209,8 +209,9 @@ func (c *Caller) openPath(p Path, how OpenHow, created bool) (*File, error) {
 			return nil, err
 		}
 	}
+	f.opened()
 	if flags&unix.O_TRUNC != 0 && !created && kind == unix.S_IFREG {
-		if err := c.setSize(inode, 0); err != nil {
+		if err := c.setSize(p.Dentry, 0); err != nil {
 			f.DecRef()
 			return nil, err
 		}
@@ -232,6 +233,7 @@ func (c *Caller) OpenPath(p Path, flags uint32) (*File, error) {
 		return nil, err
 	}
 	f.fifo = ref
+	f.opened()
 	return f, nil
 }
 
@@ -444,6 +446,7 @@ func (c *Caller) OpenExec(at *File, path string, flags uint32) (*File, error) {
 			f.DecRef()
 			return unix.ETXTBSY
 		}
+		f.opened()
 		return nil
 	})
 	return f, err

@@ -158,6 +158,13 @@ func (c *Caller) renameLocked(from, to *walk, flags uint32) error {
 		return err
 	}
 	moveNames(fromDir, from.last, old, toDir, to.last, target, flags)
+	notifyMove(fromDir, from.last, old, toDir, to.last)
+	switch {
+	case exchange:
+		notifyMove(toDir, to.last, target, fromDir, from.last)
+	case there:
+		target.notifySelf(unix.IN_ATTRIB) // its link count
+	}
 	return nil
 }
 
@@ -189,4 +196,16 @@ func moveNames(fromDir *Dentry, fromName string, old *Dentry, toDir *Dentry, toN
 			}
 		}
 	}
+}
+
+// notifyMove tells of one name that moved (fsnotify_move).
+func notifyMove(fromDir *Dentry, fromName string, d *Dentry, toDir *Dentry, toName string) {
+	k := &d.sb.tree.marks
+	if k.n.Load() == 0 {
+		return
+	}
+	cookie := k.cookie.Add(1)
+	fromDir.notifyChild(unix.IN_MOVED_FROM, cookie, d, fromName)
+	toDir.notifyChild(unix.IN_MOVED_TO, cookie, d, toName)
+	d.notifySelf(unix.IN_MOVE_SELF)
 }

@@ -53,18 +53,34 @@ func (f *File) Read(dst [][]byte) (int64, error) {
 	}
 	switch o := f.ops.(type) {
 	case Reader:
-		return o.Read(dst)
+		return f.accessed(o.Read(dst))
 	case ReaderAt:
 		f.posMu.Lock()
 		defer f.posMu.Unlock()
 		n, err := o.ReadAt(dst, f.pos.Load())
 		if n > 0 {
 			f.pos.Add(n)
-			return n, nil
+			err = nil
 		}
-		return n, err
+		return f.accessed(n, err)
 	}
 	return 0, f.unreadable()
+}
+
+// accessed and modified pass on what a read or write did, and tell those who want
+// to know.
+func (f *File) accessed(n int64, err error) (int64, error) {
+	if n > 0 {
+		f.path.Dentry.notify(unix.IN_ACCESS)
+	}
+	return n, err
+}
+
+func (f *File) modified(n int64, err error) (int64, error) {
+	if n > 0 {
+		f.path.Dentry.notify(unix.IN_MODIFY)
+	}
+	return n, err
 }
 
 func (f *File) unreadable() error {
@@ -87,7 +103,7 @@ func (f *File) PRead(dst [][]byte, off int64) (int64, error) {
 		if n > 0 {
 			err = nil
 		}
-		return n, err
+		return f.accessed(n, err)
 	}
 	if _, ok := f.ops.(Reader); ok {
 		return 0, unix.ESPIPE
@@ -105,16 +121,16 @@ func (f *File) Write(creds *Creds, src [][]byte, limit int64) (int64, error) {
 	}
 	switch o := f.ops.(type) {
 	case Writer:
-		return o.Write(src)
+		return f.modified(o.Write(src))
 	case WriterAt:
 		f.posMu.Lock()
 		defer f.posMu.Unlock()
 		n, off, err := f.writeAt(creds, o, src, f.pos.Load(), limit, f.Flags()&unix.O_APPEND != 0)
 		if n > 0 {
 			f.pos.Store(off)
-			return n, nil
+			err = nil
 		}
-		return n, err
+		return f.modified(n, err)
 	}
 	return 0, unix.EINVAL
 }
@@ -138,7 +154,7 @@ func (f *File) PWriteFlags(creds *Creds, src [][]byte, off, limit int64, appendi
 		if n > 0 {
 			err = nil
 		}
-		return n, err
+		return f.modified(n, err)
 	}
 	if _, ok := f.ops.(Writer); ok {
 		return 0, unix.ESPIPE
@@ -316,6 +332,7 @@ func (f *File) ReadDir(c *Caller, emit func(Entry) bool) error {
 		}
 		f.pos.Store(2)
 	}
+	defer f.path.Dentry.notify(unix.IN_ACCESS)
 	return d.ReadDir(f.pos.Load()-2, func(e Entry) bool {
 		e.Next += 2
 		if !emit(e) {
