@@ -5,6 +5,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"runsc-lite/hostcall"
 	"runsc-lite/mm/memfile"
 	"runsc-lite/procmgr"
 	"runsc-lite/sentry/clock"
@@ -24,8 +25,8 @@ var (
 	devShm   = unix.Mkdev(0, 43)
 	devMemfd = unix.Mkdev(0, 44)
 	devPts   = unix.Mkdev(0, 45)
-	devProc  = unix.Mkdev(0, 45)
-	devSys   = unix.Mkdev(0, 46)
+	devProc  = unix.Mkdev(0, 46)
+	devSys   = unix.Mkdev(0, 47)
 )
 
 // newTree makes the file tree: the host's directory under a writable layer in
@@ -37,12 +38,15 @@ func (s *Sandbox) newTree(spec *Spec, procs *procmgr.Table, pipes *pipe.Pool, cl
 		return nil, fmt.Errorf("the root file system: %w", err)
 	}
 	s.onClose(lower.Close)
-	upper := tmpfs.New(tmpfs.Options{Memory: mem, Dev: devUpper})
+	// Programs look at how much is free before they write. All of this is
+	// memory in the end; /dev/shm may hold half of it, as on Linux.
+	total := hostcall.TotalMemory()
+	upper := tmpfs.New(tmpfs.Options{Memory: mem, Dev: devUpper, Size: total})
 	root, err := overlay.New(lower, upper, devRoot)
 	if err != nil {
 		return nil, fmt.Errorf("laying a writable layer over %s: %w", spec.Root, err)
 	}
-	devices, err := dev.New(dev.Config{Memory: mem, Procs: procs, Dev: devDev, ShmDev: devShm, PtsDev: devPts})
+	devices, err := dev.New(dev.Config{Memory: mem, Procs: procs, Dev: devDev, ShmDev: devShm, ShmSize: total / 2, PtsDev: devPts})
 	if err != nil {
 		return nil, fmt.Errorf("making /dev: %w", err)
 	}

@@ -424,6 +424,7 @@ static void extended_stat(void) {
   ERR(EINVAL, syscall(SYS_statx, AT_FDCWD, "f", 0, 0x80000000, &x));
   struct statfs s;
   SYS(statfs(".", &s));
+  CHECK(s.f_blocks > 0 && s.f_bfree > 0 && s.f_bavail > 0 && s.f_bfree <= s.f_blocks);
   CHECK(s.f_bsize > 0 && s.f_namelen == 255);
   ERR(ENOENT, statfs("none", &s));
 }
@@ -489,6 +490,21 @@ static void in_parallel(void) {
   EQ(3, list(".", names, 3000));
 }
 
+// Each file system has a device number of its own: programs tell files apart by
+// that and the inode number.
+static void device_numbers(void) {
+  static const char *const mounts[] = {"/", "/dev", "/dev/pts", "/dev/shm", "/proc", "/sys"};
+  dev_t devs[LEN(mounts)];
+  for (unsigned i = 0; i < LEN(mounts); i++) {
+    struct stat st;
+    SYS(stat(mounts[i], &st));
+    devs[i] = st.st_dev;
+    for (unsigned j = 0; j < i; j++)
+      if (devs[j] == devs[i]) FAIL("%s has the device number of %s", mounts[i], mounts[j]);
+  }
+}
+
 TESTS(T(make_remove), T(listing), T(listing_types), T(listing_while_removing), T(hard_links), T(symbolic_links),
       T(renames), T(rename_flags), T(working_directory), T(change_root), T(relative_to_descriptor), T(long_names),
-      T(permissions), T(sticky), T(extended_stat), T(access_checks), T(special_files), T(deep_tree), T(in_parallel))
+      T(permissions), T(sticky), T(extended_stat), T(access_checks), T(special_files), T(deep_tree), T(in_parallel),
+      T(device_numbers))

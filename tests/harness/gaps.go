@@ -80,6 +80,12 @@ func (g *Gaps) verdict(platform, test, diff string) (verdict, string) {
 	return fail, ""
 }
 
+// Listed says whether a test is known to fail on a platform.
+func (g *Gaps) Listed(platform, test string) bool {
+	_, listed := g.reasons[[2]string{platform, test}]
+	return listed
+}
+
 // Judge turns the difference found on a platform (empty: none) into the
 // outcome of the test.
 func (g *Gaps) Judge(t *testing.T, platform, test, diff string) {
