@@ -141,7 +141,7 @@ func sysFcntl(t *task.Task, a *task.Args) (uint64, error) {
 	}
 	switch cmd {
 	case unix.F_SETFL:
-		return 0, f.SetFlags(a.Uint(2))
+		return 0, setFlags(t, f, a.Uint(2))
 	case unix.F_GETLK, unix.F_SETLK, unix.F_SETLKW, unix.F_OFD_GETLK, unix.F_OFD_SETLK, unix.F_OFD_SETLKW:
 		return 0, fcntlLock(t, f, cmd, a.Addr(2))
 	case unix.F_SETPIPE_SZ, unix.F_GETPIPE_SZ:
@@ -171,8 +171,12 @@ func sysFcntl(t *task.Task, a *task.Args) (uint64, error) {
 		if id < 0 {
 			id, typ = -id, ownerGroup
 		}
-		f.SetOwner(&vfs.Owner{Type: typ, ID: id})
+		setOwner(f, typ, id)
 		return 0, nil
+	case fGetOwnEx, fSetOwnEx:
+		return 0, ownerEx(t, f, cmd == fSetOwnEx, a.Addr(2))
+	case fSetSig:
+		return 0, setSignal(f, a[2])
 	case fGetSig:
 		if o := f.Owner(); o != nil {
 			return uint64(o.Signal), nil
@@ -521,15 +525,12 @@ func sysIoctl(t *task.Task, a *task.Args) (uint64, error) {
 	case linux.FIOCLEX, linux.FIONCLEX:
 		return 0, t.FDs().SetCloexec(int(a.Int(0)), a.Uint(1) == linux.FIOCLEX)
 	case linux.FIONBIO:
-		on, err := t.Memory().Space.LoadUint32(a.Addr(2))
-		if err != nil {
-			return 0, err
+		return 0, ioctlFlag(t, f, a, unix.O_NONBLOCK)
+	case linux.FIOASYNC:
+		if !f.Pollable() {
+			return 0, unix.ENOTTY
 		}
-		flags := f.Flags() &^ unix.O_NONBLOCK
-		if on != 0 {
-			flags |= unix.O_NONBLOCK
-		}
-		return 0, f.SetFlags(flags)
+		return 0, ioctlFlag(t, f, a, unix.O_ASYNC)
 	}
 	// EAGAIN: output has to leave a terminal first.
 	var n uint64

@@ -88,7 +88,7 @@ var table = [...]task.Syscall{
 	69:  {"msgsnd", nil, task.Absent, ""},
 	70:  {"msgrcv", nil, task.Absent, ""},
 	71:  {"msgctl", nil, task.Absent, ""},
-	72:  {"fcntl", sysFcntl, task.Partial, "no leases, no directory notification, no signal-driven I/O"},
+	72:  {"fcntl", sysFcntl, task.Partial, "no leases, no directory notification"},
 	73:  {"flock", sysFlock, task.Full, ""},
 	74:  {"fsync", sysFsync, task.Full, ""},
 	75:  {"fdatasync", sysFdatasync, task.Full, ""},

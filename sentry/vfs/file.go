@@ -39,7 +39,8 @@ type File struct {
 
 	owner   atomic.Pointer[Owner]
 	watches atomic.Pointer[watches]
-	flocked atomic.Bool // may hold flock or OFD locks
+	async   atomic.Pointer[waiter.Entry] // O_ASYNC
+	flocked atomic.Bool                  // may hold flock or OFD locks
 }
 
 // Owner is who gets SIGIO for a file (fcntl(F_SETOWN)).
@@ -165,6 +166,9 @@ func (f *File) DecRef() {
 		if t := f.path.Dentry.lockTable(false); t != nil {
 			t.Release(f.inode, f)
 		}
+	}
+	if e := f.async.Swap(nil); e != nil {
+		f.EventUnregister(e)
 	}
 	if f.ops != nil {
 		f.ops.Release()

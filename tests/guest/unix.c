@@ -1350,6 +1350,26 @@ static void child_reads(void) {
   EQ(0, SYS(read(s[0], &pid, 1)));
 }
 
+static void sigio(void) {
+  int s[2], on = 1;
+  pair(SOCK_STREAM, s);
+  handle(SIGIO, on_signal, 0);
+  SYS(ioctl(s[0], FIOASYNC, &on));
+  CHECK(fcntl(s[0], F_GETFL) & O_ASYNC);
+  EQ(1, SYS(write(s[1], "x", 1)));  // nobody is told
+  sleep_ms(20);
+  EQ(0, handled);
+  SYS(fcntl(s[0], F_SETOWN, getpid()));
+  EQ(getpid(), fcntl(s[0], F_GETOWN));
+  EQ(1, SYS(write(s[1], "x", 1)));
+  for (int i = 0; i < 1000 && handled == 0; i++) sleep_ms(2);
+  EQ(1, handled);
+  SYS(fcntl(s[0], F_SETFL, 0));
+  EQ(1, SYS(write(s[1], "x", 1)));
+  sleep_ms(20);
+  EQ(1, handled);
+}
+
 static void proc_net(void) {
   bound(SOCK_DGRAM, "@runsc-lite proc");
   FILE *f = fopen("/proc/net/unix", "r");
@@ -1380,4 +1400,4 @@ TESTS(T(create_errors), T(create_flags), T(stat_of), T(stream_basic), T(stream_v
       T(rights_peek), T(rights_trunc), T(rights_emfile), T(rights_errors), T(rights_garbage), T(rights_reachable),
       T(rights_chain), T(peercred), T(passcred), T(passcred_stream), T(claim_cred), T(interrupted), T(restarted),
       T(timeouts), T(epoll_edges), T(poll_wakes), T(fionread), T(mmsg), T(oob), T(msg_errors), T(name_len), T(options),
-      T(many_sockets), T(child_reads), T(proc_net))
+      T(many_sockets), T(child_reads), T(sigio), T(proc_net))

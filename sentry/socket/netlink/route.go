@@ -337,17 +337,22 @@ func (r *request) dumpRoutes(family int) {
 // route is an RTM_NEWROUTE message.
 func (r *request) route(family int, t *route, flags uint32) {
 	w := &r.out
+	// A look-up does not tell the table, unless it is asked for.
+	table, protocol := byte(unix.RT_TABLE_LOCAL), byte(unix.RTPROT_KERNEL)
+	if flags != 0 {
+		table, protocol = unix.RT_TABLE_MAIN, unix.RTPROT_UNSPEC
+	}
 	scope := byte(unix.RT_SCOPE_HOST)
 	switch {
-	case family == unix.AF_INET6:
+	case family == unix.AF_INET6, flags != 0:
 		scope = unix.RT_SCOPE_UNIVERSE
 	case t.typ == unix.RTN_BROADCAST:
 		scope = unix.RT_SCOPE_LINK
 	}
 	r.begin(unix.RTM_NEWROUTE)
-	w.u8(byte(family), byte(t.prefix), 0, 0, unix.RT_TABLE_LOCAL, unix.RTPROT_KERNEL, scope, t.typ)
+	w.u8(byte(family), byte(t.prefix), 0, 0, table, protocol, scope, t.typ)
 	w.u32(flags)
-	w.attr32(unix.RTA_TABLE, unix.RT_TABLE_LOCAL)
+	w.attr32(unix.RTA_TABLE, uint32(table))
 	w.attr(unix.RTA_DST, t.dst)
 	if t.src != nil {
 		w.attr(unix.RTA_PREFSRC, t.src)
@@ -386,12 +391,12 @@ func (r *request) getRoute() error {
 	}
 	for _, t := range r.routes(family) {
 		if samePrefix(t.dst, dst, t.prefix) {
-			const cloned = 0x200 // RTM_F_CLONED
+			const cloned, local = 0x200, 0x80000000 // RTM_F_CLONED, RTCF_LOCAL
 			found := route{t.typ, dst, 8 * size, t.src, t.link}
 			if found.src == nil {
 				found.src = dst
 			}
-			r.route(family, &found, cloned)
+			r.route(family, &found, cloned|local)
 			return nil
 		}
 	}

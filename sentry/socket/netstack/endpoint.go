@@ -33,6 +33,8 @@ type Socket struct {
 	// Linux's have: Nagle's algorithm begins only when the guest asks for it.
 	noDelay atomic.Bool
 
+	classMu sync.Mutex // see class
+
 	mu         sync.Mutex
 	connecting tcpip.FullAddress // where a connection is being made to
 	stamp      time.Time         // of the last packet that was read (SIOCGSTAMP)

@@ -73,6 +73,7 @@ func (s *Stack) Table(b *bytes.Buffer, isTCP, v6 bool) {
 		tx := 0
 		if isTCP {
 			tx, _ = x.ep.GetSockOptInt(tcpip.SendQueueSizeOption)
+			tx = max(tx, 0)
 		}
 		if isTCP {
 			fmt.Fprintf(b, "%4d: ", n)

@@ -99,8 +99,12 @@ func (s *Socket) Send(c socket.Caller, m *socket.Message, flags int) (int64, err
 		}
 		o.To = &to
 	}
-	if err := s.sendControl(&o.ControlMessages, m.Control.Items); err != nil {
-		return 0, err
+	var over overrides
+	if len(m.Control.Items) > 0 {
+		if err := s.sendControl(&over, m.Control.Items); err != nil {
+			return 0, err
+		}
+		o.ControlMessages = over.SendableControlMessages
 	}
 	n := m.Len()
 	if n == 0 && s.isTCP() {
@@ -108,7 +112,13 @@ func (s *Socket) Send(c socket.Caller, m *socket.Message, flags int) (int64, err
 	}
 	b := s.stack.spare.get()
 	b.init(m.Bufs, n)
-	done, terr := s.ep.Write(b, o)
+	var done int64
+	var terr tcpip.Error
+	if over.class.option == 0 {
+		done, terr = s.ep.Write(b, o)
+	} else {
+		over.class.with(s, func() { done, terr = s.ep.Write(b, o) })
+	}
 	s.stack.spare.put(b)
 	if done > 0 {
 		return done, nil
@@ -140,8 +150,34 @@ func (s *Socket) mayWrite() error {
 	return nil
 }
 
+// overrides are what control messages change for one packet.
+type overrides struct {
+	tcpip.SendableControlMessages
+	class class
+}
+
+// class is an option of the socket that one packet has another value of: the stack
+// has no override for it.
+type class struct {
+	option tcpip.SockOptInt
+	value  int
+}
+
+// with sets the option while fn runs. Packets that another thread sends on the same
+// socket meanwhile may have it as well.
+func (c class) with(s *Socket, fn func()) {
+	s.classMu.Lock()
+	defer s.classMu.Unlock()
+	old, terr := s.ep.GetSockOptInt(c.option)
+	if terr == nil && s.ep.SetSockOptInt(c.option, c.value) == nil {
+		defer s.ep.SetSockOptInt(c.option, old)
+	}
+	fn()
+}
+
 // sendControl translates control messages: EINVAL for those of another protocol.
-func (s *Socket) sendControl(out *tcpip.SendableControlMessages, items []socket.Item) error {
+func (s *Socket) sendControl(o *overrides, items []socket.Item) error {
+	out := &o.SendableControlMessages
 	for _, i := range items {
 		n, err := socket.Int(i.Data)
 		switch {
@@ -150,9 +186,18 @@ func (s *Socket) sendControl(out *tcpip.SendableControlMessages, items []socket.
 				return unix.EINVAL
 			}
 			out.HasTTL, out.TTL = true, uint8(n)
-		case i.Level == unix.SOL_IP && i.Type == unix.IP_TOS, i.Level == unix.SOL_IPV6 && i.Type == unix.IPV6_TCLASS:
-			// The stack has no such override for one packet.
-			return unix.EINVAL
+		case i.Level == unix.SOL_IP && i.Type == unix.IP_TOS:
+			if n, err = intOrByte(i.Data); err != nil || n < 0 || n > 255 {
+				return unix.EINVAL
+			}
+			o.class = class{tcpip.IPv4TOSOption, int(n)}
+		case i.Level == unix.SOL_IPV6 && i.Type == unix.IPV6_TCLASS && s.family == unix.AF_INET6:
+			if err != nil || n < -1 || n > 255 {
+				return unix.EINVAL
+			}
+			if n >= 0 {
+				o.class = class{tcpip.IPv6TrafficClassOption, int(n)}
+			}
 		case i.Level == unix.SOL_IPV6 && i.Type == unix.IPV6_HOPLIMIT && s.family == unix.AF_INET6:
 			if err != nil || n < -1 || n > 255 {
 				return unix.EINVAL
