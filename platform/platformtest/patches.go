@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"math"
 	"math/rand/v2"
+	"os"
 	"runtime"
 	"sync/atomic"
 	"testing"
@@ -415,6 +416,14 @@ func testPatchHandlers(t *testing.T, e *Env) {
 	})
 }
 
+// rounds is how often a storm blows: slow where tests that are marked slow are run.
+func rounds(quick, slow int) int {
+	if os.Getenv("RUNSC_LITE_SLOW") != "" {
+		return slow
+	}
+	return quick
+}
+
 // storm interrupts the guest at random moments until stop is called.
 func (g *Guest) storm(seed uint64) (stop func() int) {
 	var end atomic.Bool
@@ -448,7 +457,7 @@ func testPatchStorm(t *testing.T, e *Env) {
 		want := randomise(rnd, r)
 		result := r.Rax
 		interrupted := 0
-		for i := uint64(0); interrupted < 3500; i++ {
+		for i := uint64(0); interrupted < rounds(1000, 10000); i++ {
 			count := r.R12
 			for {
 				x, err := g.C.Run(g.Space.AddressSpace)
@@ -488,7 +497,7 @@ func testPatchStorm(t *testing.T, e *Env) {
 // testPatchStormFacts: the same while the guest side answers by itself, so that
 // interruptions find it anywhere in that code.
 func testPatchStormFacts(t *testing.T, e *Env) {
-	const fact, rounds = 39, 3000
+	const fact = 39
 	// L: the site; add r13, rax; inc r12; jmp L
 	s := sites(fact)[0]
 	e.Guest(func(g *Guest) {
@@ -512,7 +521,7 @@ func testPatchStormFacts(t *testing.T, e *Env) {
 		}
 		want := set()
 		behind := 0
-		for i := range rounds {
+		for i := range rounds(2000, 10000) {
 			x, err := g.C.Run(g.Space.AddressSpace)
 			if err != nil {
 				g.Fatalf("Run: %v", err)

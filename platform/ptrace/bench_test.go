@@ -42,6 +42,31 @@ func BenchmarkNullCall(b *testing.B) {
 	})
 }
 
+// The same with a channel: by the trap, and by the channel.
+func BenchmarkTrapWithChannel(b *testing.B) { benchChannel(b, callLoop, 0, false) }
+func BenchmarkChannel(b *testing.B)         { benchChannel(b, siteLoop, siteReturn-0x400000, false) }
+
+// One of a thread that is never split from its tracer.
+func BenchmarkChannelUnsplit(b *testing.B) { benchChannel(b, siteLoop, siteReturn-0x400000, true) }
+
+func benchChannel(b *testing.B, text []byte, from uint64, unsplit bool) {
+	b.ReportAllocs()
+	platformtest.NewEnv(b, newChannelPlatform).Guest(func(g *platformtest.Guest) {
+		p := g.C.(*context).w.p
+		g.Regs().Rip, g.Regs().Rax = g.Text()+from, siteNumber
+		g.Call()
+		if unsplit {
+			p.cores = p.cores[:1]
+		}
+		b.ResetTimer()
+		for i := range b.N {
+			g.Regs().Rax = siteNumber + uint64(i)
+			g.Call()
+		}
+		b.StopTimer()
+	}, text)
+}
+
 // A system call that changes other registers too.
 func BenchmarkCallWithRegisters(b *testing.B) {
 	bench(b, callLoop, func(g *platformtest.Guest, i int) {

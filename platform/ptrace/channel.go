@@ -220,6 +220,12 @@ func (c *context) answer(how uint32) (ws unix.WaitStatus, stopped bool, e unix.E
 		if ws, e = c.w.waitSoon(c.tid); e != 0 || !ws.Stopped() {
 			return ws, true, e
 		}
+		if ws != eventSeccomp {
+			// An interruption came first, or it was no true call and the thread is
+			// somewhere else. It may not go on and wait for the next one.
+			ch.slot.SetState(how)
+			return ws, true, 0
+		}
 	}
 	if ch.split.on {
 		c.unite()

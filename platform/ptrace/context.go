@@ -38,7 +38,9 @@ type context struct {
 	fpIn   []byte             // SetFPState's copy
 	fpOut  []byte             // FPState's
 	step   bool
-	fetch  uint64 // address of the last Exit, if that was a fetch fault
+	// stepTrap says that there may be a SIGTRAP still of a step that has ended.
+	stepTrap bool
+	fetch    uint64 // address of the last Exit, if that was a fetch fault
 
 	ch      channelState
 	answers []answer

@@ -25,8 +25,8 @@ var protection = platform.Exit{Kind: platform.ExitSignal, Signo: int32(unix.SIGS
 
 // decode says what a stop means.
 func (c *context) decode(ws unix.WaitStatus) (platform.Exit, error) {
-	fetch := c.fetch
-	c.fetch = 0
+	fetch, stepTrap := c.fetch, c.stepTrap
+	c.fetch, c.stepTrap = 0, false
 	sig := unix.Signal(ws >> 8 & 0xff)
 	if ws == eventSeccomp {
 		c.lost = true // the host would make the call now
@@ -42,6 +42,9 @@ func (c *context) decode(ws unix.WaitStatus) (platform.Exit, error) {
 	default:
 		return platform.Exit{}, nil
 	}
+	if nr := c.regs.Orig_rax; sig == unix.SIGSYS && nr != ^uint64(0) && nr != callDone && c.w.p.slots != nil {
+		return c.decodeTrapped(), nil // not in the vsyscall page: that is a fault
+	}
 	var si sigInfo
 	if e := c.w.getSigInfo(c.tid, &si); e != 0 {
 		return platform.Exit{}, lostError(e)
@@ -51,7 +54,10 @@ func (c *context) decode(ws unix.WaitStatus) (platform.Exit, error) {
 	}
 	if sig == unix.SIGSYS {
 		if si.addr&^0xfff != vsyscallPage {
-			return platform.Exit{}, fmt.Errorf("a guest's system call got through to the filter, at %#x", si.addr)
+			if c.w.p.slots == nil {
+				return platform.Exit{}, fmt.Errorf("a guest's system call got through to the filter, at %#x", si.addr)
+			}
+			return c.decodeTrapped(), nil
 		}
 		// The host has made the call return already: undo that.
 		c.regs.Rip = si.addr
@@ -61,7 +67,7 @@ func (c *context) decode(ws unix.WaitStatus) (platform.Exit, error) {
 			Addr: hostarch.Addr(si.addr), Access: hostarch.Execute,
 		}, nil
 	}
-	if sig == unix.SIGTRAP && si.code == trapBrkpt && c.step {
+	if sig == unix.SIGTRAP && si.code == trapBrkpt && (c.step || stepTrap) {
 		return platform.Exit{}, nil // the end of a call that was skipped, not an instruction
 	}
 	x := platform.Exit{Kind: platform.ExitSignal, Signo: si.signo, Code: si.code, Addr: hostarch.Addr(si.addr)}
@@ -78,6 +84,15 @@ func (c *context) decode(ws unix.WaitStatus) (platform.Exit, error) {
 		}
 	}
 	return x, nil
+}
+
+// decodeTrapped is decodeCall where the filter has trapped the call. The host has
+// put the number back into RAX.
+func (c *context) decodeTrapped() platform.Exit {
+	c.lost = true
+	c.stepTrap = c.step // the step's end comes behind the call, though it is stopped
+	c.regs.Rax = ^uint64(unix.ENOSYS - 1)
+	return c.decodeCall()
 }
 
 // decodeCall tells a SYSCALL from the entries that a Linux without a 32-bit mode

@@ -64,9 +64,10 @@ type rule struct {
 }
 
 // stubFilter allows what the stub's own code calls, with the key, and nothing else.
-// What happens to other calls is otherwise. In the vsyscall page, whose calls the
-// host would answer by itself, that is a SIGSYS always.
-func stubFilter(k *key, otherwise uint32) []unix.SockFilter {
+// Other calls are a SIGSYS: the host does not make them, whatever their thread's
+// tracer does next. That is not so of SECCOMP_RET_TRACE, after which a thread that is
+// let go makes its call: it is for the one number that is no call.
+func stubFilter(k *key) []unix.SockFilter {
 	const (
 		ldAbs = unix.BPF_LD | unix.BPF_W | unix.BPF_ABS
 		jeq   = unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K
@@ -89,11 +90,11 @@ func stubFilter(k *key, otherwise uint32) []unix.SockFilter {
 		keyed(unix.SYS_EXIT_GROUP),      // to end
 		keyed(unix.SYS_WAIT4),           // the zygote's: to bury stubs
 	}
-	other := unix.SockFilter{Code: ret, K: otherwise}
+	other := unix.SockFilter{Code: ret, K: unix.SECCOMP_RET_TRAP}
 	f := []unix.SockFilter{
 		{Code: ldAbs, K: 12}, // upper half of the instruction pointer
 		{Code: jeq, K: 0xffffffff, Jf: 1},
-		{Code: ret, K: unix.SECCOMP_RET_TRAP},
+		other,
 		{Code: ldAbs, K: 4}, // arch
 		{Code: jeq, K: unix.AUDIT_ARCH_X86_64, Jt: 1},
 		other,

@@ -70,7 +70,8 @@ func (t *tracer) runStub(tid int, r *platform.Registers) (ok bool, err error) {
 		switch sig := unix.Signal(ws >> 8 & 0xff); sig {
 		case unix.SIGILL, unix.SIGSEGV, unix.SIGBUS, unix.SIGSYS, unix.SIGTRAP, unix.SIGFPE:
 			var si sigInfo
-			if ws>>16 != 0 || t.getSigInfo(tid, &si) != 0 || si.code <= 0 {
+			if ws>>16 != 0 || t.getSigInfo(tid, &si) != 0 || si.code <= 0 ||
+				sig == unix.SIGTRAP && si.code == trapBrkpt { // the end of a guest's step
 				continue
 			}
 			if e := t.getRegs(tid, r); e != 0 {

@@ -157,11 +157,7 @@ func New(c Config) (*Ptrace, error) {
 		p.max = slotRegion
 	}
 	if err == nil {
-		otherwise := uint32(unix.SECCOMP_RET_TRAP)
-		if c.Channel {
-			otherwise = unix.SECCOMP_RET_TRACE
-		}
-		p.zygote, err = startZygote(c.MemoryFD, p.cmdFD, p.commands[:hostarch.PageSize], &p.key, otherwise)
+		p.zygote, err = startZygote(c.MemoryFD, p.cmdFD, p.commands[:hostarch.PageSize], &p.key)
 	}
 	if err != nil {
 		if p.commands != nil {

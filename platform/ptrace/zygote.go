@@ -52,10 +52,8 @@ type zygote struct {
 const readyStubs = 3
 
 // startZygote makes the zygote and the goroutine that serves it.
-//
-// scratch is page 0 of the command file, and otherwise is what the host does with
-// calls that the filter does not allow.
-func startZygote(memFD, cmdFD int, scratch []byte, k *key, otherwise uint32) (*zygote, error) {
+// scratch is page 0 of the command file.
+func startZygote(memFD, cmdFD int, scratch []byte, k *key) (*zygote, error) {
 	z := &zygote{tracer: tracer{key: k}, work: make(chan struct{}, 1), done: make(chan struct{})}
 	z.changed.L = &z.mu
 	started := make(chan error)
@@ -63,7 +61,7 @@ func startZygote(memFD, cmdFD int, scratch []byte, k *key, otherwise uint32) (*z
 		defer close(z.done)
 		err := z.start(memFD, cmdFD)
 		if err == nil {
-			err = z.confine(scratch, otherwise)
+			err = z.confine(scratch)
 		}
 		started <- err
 		if err == nil {
@@ -174,8 +172,8 @@ func (z *zygote) prepare() error {
 
 // confine installs the filter. It holds the key, and must not be left where guests
 // can read it.
-func (z *zygote) confine(scratch []byte, otherwise uint32) error {
-	copy(scratch, program(stubFilter(z.key, otherwise), commandPage))
+func (z *zygote) confine(scratch []byte) error {
+	copy(scratch, program(stubFilter(z.key), commandPage))
 	defer clear(scratch)
 	err := z.prepareCall(unix.SYS_MMAP, commandPage, hostarch.PageSize, unix.PROT_READ, mapFlags, commandFD, 0)
 	if err == nil {
