@@ -62,7 +62,10 @@ func TestCosts(t *testing.T) {
 	p := e.P.(*KVM)
 	check := func(what string, got, want costs) {
 		t.Helper()
-		if got != want {
+		// A host whose vCPUs keep to their threads has more of them, which saves
+		// changes of state.
+		if got.runs != want.runs || got.faults != want.faults || got.kicks != want.kicks ||
+			got.ioctls > want.ioctls || got.switches > want.switches || p.m.threadsCheap && got != want {
 			t.Errorf("%s: %+v, want %+v", what, got, want)
 		}
 	}

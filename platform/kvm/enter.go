@@ -174,8 +174,8 @@ func (v *vcpu) saveCall(c *context, rsp uint64) platform.Exit {
 	return platform.Exit{Kind: platform.ExitSyscall}
 }
 
-// interrupted decides what a signal found: again says that the stub was about to
-// leave the guest, and has to go on; it ends in an OUT soon. In the stub
+// interrupted decides what a signal found: again says that the guest is about to
+// be left through the stub, and has to go on; it ends in an OUT soon. In the stub
 // interrupts are off, in user code never.
 func (v *vcpu) interrupted(c *context) (outcome, error) {
 	r := v.run
@@ -189,6 +189,16 @@ func (v *vcpu) interrupted(c *context) (outcome, error) {
 			return exited, v.lost("interrupts are off in user code")
 		}
 		return notEntered, nil
+	}
+	// An exception may be on its way already. It comes first: if it were left, it
+	// would hit whatever runs next on this vCPU.
+	v.m.counts.ioctls.Add(1)
+	if err := ioctlPtr(v.fd, ioGetEvents, &v.events); err != nil {
+		return exited, v.lost("reading pending events: %w", err)
+	}
+	if v.events.exception.injected|v.events.exception.pending != 0 {
+		v.m.counts.pending.Add(1)
+		return again, nil
 	}
 	if v.m.quirks.bases {
 		v.m.counts.ioctls.Add(1)

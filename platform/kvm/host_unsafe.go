@@ -31,6 +31,7 @@ const (
 	ioGetXSave         = 0x9000aea4
 	ioSetXSave         = 0x5000aea5
 	ioSetXCRs          = 0x4188aea7
+	ioGetEvents        = 0x8040ae9f
 	ioSetEvents        = 0x4040aea0
 	ioGetXSave2        = 0x9000aecf
 	ioSetDeviceAttr    = 0x4018aee1
@@ -160,6 +161,15 @@ type xcrTable struct {
 type deviceAttr struct {
 	flags, group uint32
 	attr, addr   uint64
+}
+
+// vcpuEvents is struct kvm_vcpu_events.
+type vcpuEvents struct {
+	exception struct {
+		injected, nr, hasErrorCode, pending uint8
+		errorCode                           uint32
+	}
+	_ [56]byte
 }
 
 // ioctl makes a request with a number as its argument.

@@ -16,14 +16,14 @@ import (
 )
 
 // attack runs code at the guest's text until it ends in a call, a fault or a
-// signal; a loop is interrupted. Run must not fail: no guest gets the vCPU into a
+// signal; a loop is interrupted, in the end. Run must not fail: no guest gets the vCPU into a
 // state that is not known.
 func attack(g *platformtest.Guest, text []byte) platform.Exit {
 	clear(g.Space.Code)
 	copy(g.Space.Code, text)
 	copy(g.Space.Code[len(text):], callLoop)
 	g.Regs().Rip = g.Text()
-	stop := time.AfterFunc(10*time.Millisecond, g.C.Interrupt)
+	stop := time.AfterFunc(500*time.Millisecond, g.C.Interrupt)
 	defer stop.Stop()
 	x, err := g.C.Run(g.Space.AddressSpace)
 	if err != nil {

@@ -144,6 +144,7 @@ type counters struct {
 	faults      atomic.Uint64 // page faults
 	exceptions  atomic.Uint64 // others
 	interrupts  atomic.Uint64 // by a signal of the host's
+	pending     atomic.Uint64 // of those, with an exception on its way
 	spurious    atomic.Uint64 // page faults that were nothing any more
 	switches    atomic.Uint64 // loads of CR3
 	kicks       atomic.Uint64 // signals to a vCPU's thread

@@ -19,7 +19,9 @@ type vcpu struct {
 	data  *vcpuData
 	frame *frame
 	code  []byte
-	to    resume
+
+	events vcpuEvents // scratch
+	to     resume
 
 	// The pool's lock guards these.
 	user  *context // has the lease
@@ -189,7 +191,7 @@ func (v *vcpu) setSRegs() error {
 // reset puts a vCPU into its first state again.
 func (v *vcpu) reset() error {
 	v.spaceID, v.bases, v.foreign, v.ring3, v.byCall, v.broken = 0, false, true, false, false, false
-	if err := ioctlPtr(v.fd, ioSetEvents, new([64]byte)); err != nil {
+	if err := ioctlPtr(v.fd, ioSetEvents, new(vcpuEvents)); err != nil {
 		return err
 	}
 	return v.setSRegs()

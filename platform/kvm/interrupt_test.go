@@ -1,0 +1,65 @@
+package kvm
+
+import (
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"gvisor.dev/gvisor/pkg/hostarch"
+
+	"runsc-lite/platform"
+	"runsc-lite/platform/platformtest"
+)
+
+// TestInterruptedFaults: a signal of the host's between an exception and its
+// delivery loses neither. The guests' faults are counted by what they store, and
+// they take turns on one vCPU: what is on its way to one must not hit another.
+func TestInterruptedFaults(t *testing.T) {
+	e := platformtest.NewEnv(t, func(tb testing.TB, fd int) platform.Platform {
+		p, err := New(Config{MemoryFD: fd, VCPUs: 1})
+		if err != nil {
+			tb.Fatal(err)
+		}
+		return p
+	})
+	const guests, pages = 3, 400
+	var wait []func()
+	var spaces []*platformtest.Space
+	for range guests {
+		s := e.Space(touchLoop)
+		off := e.Alloc(pages)
+		spaces = append(spaces, s)
+		wait = append(wait, e.Start(nil, s, func(g *platformtest.Guest) {
+			var stop atomic.Bool
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				for !stop.Load() {
+					g.C.Interrupt()
+					time.Sleep(20 * time.Microsecond)
+				}
+			}()
+			defer func() { stop.Store(true); <-done }()
+			g.Regs().Rdi, g.Regs().Rcx = freeAt, pages
+			for i := uint64(0); i < pages; i++ {
+				g.Regs().Rax = i
+				x := g.Run()
+				if x.Kind != platform.ExitFault || uint64(x.Addr) != freeAt+i*pageSize {
+					g.Fatalf("fault %d: %+v", i, x)
+				}
+				// Read-only first: a fault of another kind.
+				s.Map(x.Addr, pageSize, off+i*pageSize, hostarch.Read)
+				if x = g.Run(); x.Kind != platform.ExitFault || uint64(x.Addr) != freeAt+i*pageSize {
+					g.Fatalf("fault %d of a page to read: %+v", i, x)
+				}
+				s.Protect(x.Addr, pageSize, hostarch.ReadWrite)
+			}
+			g.Call()
+		}))
+	}
+	for i, w := range wait {
+		w()
+		spaces[i].Release()
+	}
+	t.Logf("%d exceptions were on their way when a signal came", e.P.(*KVM).counts.pending.Load())
+}
