@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"runsc-lite/platform"
+	"runsc-lite/platform/channel"
 )
 
 // With a channel, mapping changes need no stop of their own: the thread is set
@@ -63,6 +64,9 @@ func (c *context) loadWithBatch(s *space) error {
 		return err
 	}
 	c.sanitise()
+	// Whoever finds a call there later knows that guest code has run: what it left
+	// there before must not look like one.
+	c.ch.slot.SetState(channel.Guest)
 	c.ch.slot.Store(&c.regs)
 	r := platform.Registers{
 		Rip: entryBatch, R15: commandPage, Rbp: c.ch.address(),
@@ -91,11 +95,11 @@ func (c *context) stopBehindBatch() unix.Errno { return c.w.poke(c.tid, offsetRb
 // no chance to execute anything before the next one.
 func (c *context) finishBatch(ws unix.WaitStatus) (unix.WaitStatus, unix.Errno) {
 	for ws.Stopped() && ws != eventSeccomp {
-		var r platform.Registers
-		if e := c.w.getRegs(c.tid, &r); e != 0 {
+		if e := c.w.getRegs(c.tid, &c.shadow); e != 0 {
 			return ws, e
 		}
-		if r.Rip < stubBase || r.Rip >= stubBase+batchEnd {
+		if c.shadow.Rip < stubBase || c.shadow.Rip >= stubBase+batchEnd {
+			c.known = true
 			break
 		}
 		switch unix.Signal(ws >> 8 & 0xff) {

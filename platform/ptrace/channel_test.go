@@ -428,3 +428,35 @@ func TestBatchInterrupted(t *testing.T) {
 		}
 	})
 }
+
+// TestFailedBatch: changes that the host refuses are an error, and what waited for
+// them waits on, though the guest has said before that it has a call.
+func TestFailedBatch(t *testing.T) {
+	e := platformtest.NewEnv(t, newChannelPlatform)
+	s := e.Space(siteLoop)
+	called := false
+	e.Start(nil, s, func(g *platformtest.Guest) {
+		g.Regs().Rip = siteReturn - 2
+		g.Call()
+		g.Regs().Rip = siteReturn
+		g.Call()
+		c := g.C.(*context)
+		if err := c.halt(); err != nil {
+			g.Fatalf("halt: %v", err)
+		}
+		c.ch.slot.SetState(channel.Stopped)
+		s.Map(freeAt, hostarch.PageSize, 0, hostarch.Read)
+		s.AfterFlush(func() { called = true })
+		as := s.AddressSpace.(*space)
+		as.mu.Lock()
+		as.queue[0].off = 1 // which no host takes
+		as.mu.Unlock()
+		if x, err := c.Run(as); err == nil || called {
+			g.Fatalf("%+v, error %v, called %v", x, err, called)
+		}
+	})()
+	s.Release()
+	if !called {
+		t.Error("not called by Release")
+	}
+}

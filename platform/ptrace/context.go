@@ -34,6 +34,7 @@ type context struct {
 	regs   platform.Registers // the guest's
 	shadow platform.Registers // what the tracee has
 	lost   bool               // the tracee has something else
+	known  bool               // shadow has been read at this stop
 	fp     []byte             // floating-point state to be set; nil: leave
 	fpIn   []byte             // SetFPState's copy
 	fpOut  []byte             // FPState's
@@ -269,7 +270,7 @@ func (c *context) Run(as platform.AddressSpace) (platform.Exit, error) {
 	}
 	c.runs.Add(1)
 	ws, halted, e := c.resume(answer, how)
-	if c.batch && halted && e == 0 {
+	if c.batch && halted && e == 0 && !c.posted() {
 		ws, e = c.finishBatch(ws)
 	}
 	c.runs.Add(1)
@@ -348,9 +349,12 @@ func (c *context) stopped(ws unix.WaitStatus) (platform.Exit, error) {
 		}
 		return c.takeCall(true), nil
 	}
-	if e := c.w.getRegs(c.tid, &c.shadow); e != 0 {
-		return platform.Exit{}, lostError(e)
+	if !c.known {
+		if e := c.w.getRegs(c.tid, &c.shadow); e != 0 {
+			return platform.Exit{}, lostError(e)
+		}
 	}
+	c.known = false
 	how, err := c.endBatch(ws, false)
 	switch {
 	case err != nil:

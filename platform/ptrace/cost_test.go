@@ -131,6 +131,89 @@ func TestHostCalls(t *testing.T) {
 	}, callLoop, readCall)
 }
 
+// TestChannelCalls is TestHostCalls with a channel.
+func TestChannelCalls(t *testing.T) {
+	onSite(t, func(g *platformtest.Guest, c *context) {
+		check := func(what string, want uint64, op func()) {
+			t.Helper()
+			op()
+			best := ^uint64(0)
+			for range 5 {
+				before := c.w.calls
+				op()
+				best = min(best, c.w.calls-before)
+			}
+			if best != want {
+				t.Errorf("%s: %d host calls, want %d", what, best, want)
+			}
+		}
+		cores := c.w.p.cores
+		r := g.Regs()
+		n := uint64(0)
+		call := func() { n++; r.Rax = n; g.Call() }
+		r.Rip = siteReturn
+		c.w.p.cores = cores[:1] // no core to spare
+		call()
+		// CONT, wait4.
+		check("a call by the channel", 2, call)
+		check("a call that changes registers", 2, func() { r.Rbp++; call() })
+		check("a call that changes floating-point state as well", 2, func() {
+			if err := c.SetFPState(c.w.p.zygote.fpu); err != nil {
+				t.Error(err)
+			}
+			r.Rbp++
+			call()
+		})
+		// SETREGS, to where the changes are made on the way.
+		check("a call with mapping changes", 3, func() {
+			g.Space.Map(freeAt, hostarch.PageSize, 0, hostarch.Read)
+			g.Space.Map(freeAt+1<<20, hostarch.PageSize, 0, hostarch.Read)
+			call()
+		})
+		// A signal: the handler's registers, its call, and those of before.
+		check("a call that a signal follows, and the return from that", 4, func() {
+			saved := *r
+			r.Rip, r.Rdi = siteReturn, 11
+			g.Call()
+			*r = saved
+			g.Call()
+		})
+		// The trap: CONT, wait4, GETREGS; SETREGS behind it.
+		check("two calls by the trap", 8, func() {
+			for range 2 {
+				r.Rip = siteReturn - 2
+				r.Rax = siteNumber
+				g.Call()
+			}
+		})
+		// readCall's first instruction, with SETREGS before: CONT, wait4, GETREGS,
+		// GETSIGINFO; SETREGS for the batch, CONT, wait4, and GETREGS of the trap.
+		copy(g.Space.Code[1024:], readCall)
+		at := uint64(freeAt + 1<<30)
+		check("a fault, a mapping, and a call by the trap", 1+4+1+3, func() {
+			at += hostarch.PageSize
+			r.Rip, r.Rdi = g.Text()+1024, at
+			if x := g.Run(); x.Kind != platform.ExitFault {
+				g.Fatalf("%+v", x)
+			}
+			g.Space.Map(hostarch.Addr(at), hostarch.PageSize, 0, hostarch.Read)
+			g.Call()
+		})
+		if c.w.p.cores = cores; len(cores) < 2 {
+			return
+		}
+		r.Rip = siteReturn
+		for range 1000 {
+			call()
+		}
+		if !c.ch.split.on {
+			t.Skip("the machine is too busy for a split")
+		}
+		check("a call when split", 0, call)
+		check("a call that changes registers, when split", 0, func() { r.Rbp++; call() })
+	})
+}
+
 // TestNoAllocation: what every call and fault goes through allocates nothing.
 func TestNoAllocation(t *testing.T) {
 	platformtest.NewEnv(t, newPlatform).Guest(func(g *platformtest.Guest) {
