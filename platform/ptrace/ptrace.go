@@ -34,7 +34,7 @@
 // executed, ahead of seccomp. The host would answer calls of the vsyscall page
 // by itself: the filter forbids that, and they become faults.
 //
-// PTRACE_CONT is given to a tracee only with registers that we set, all of
+// Without a channel, PTRACE_CONT is given to a tracee only with registers that we set, all of
 // them, at an entry point of the stub's code. That code is not the guest's to
 // change: its page and the command page are read-only there, guests have no
 // calls to change that, and what we map for them ends below. It reads no
@@ -45,10 +45,16 @@
 // sentry. All it can read there is the list of its own mapping changes.
 //
 // Host threads that wait, untraced, for a next guest thread sleep in the stub's
-// code and are under the filter, which allows what stub code does and nothing
-// that reaches a file. What would have to go wrong twice: a guest call that
-// gets past SYSEMU could map other parts of the memory file, that is memory of
-// other guest processes, but nothing of the host.
+// code and are under the filter, which allows what stub code does, with a key that
+// guests do not know (filter.go), and nothing that reaches a file. What would have to
+// go wrong twice: a guest call that gets past SYSEMU would have to guess the key to
+// map other parts of the memory file, that is memory of other guest processes, but
+// nothing of the host.
+//
+// With Config.Channel, patched call sites reach the sentry by memory that both share
+// (channel.go, split.go), and mapping changes are made on the way into guest code
+// (batch.go). Then guests run under PTRACE_CONT, and it is the filter that takes their
+// calls; see package systrap.
 //
 // # Death
 //

@@ -9,6 +9,19 @@
 // stop the guest's thread, and mapping changes are executed by the stub under
 // the tracer's eyes.
 //
+// A trampoline goes through the channel code: a call whose result the sentry has
+// published is answered there (CallAnswerer); any other is posted in the thread's
+// slot. The sentry answers in the slot as well: with a result, or with all registers
+// (Load: a signal's handler, the return from one), and it can ask for floating-point
+// state (Save). Mapping changes are made on the way into guest code: the thread is set
+// going in the stub's batch code, and goes on from there. What that costs in host
+// calls is held by a test:
+//
+//	call, both sides on a core of their own   none
+//	call, both on one core                    CONT, wait4
+//	call, then mapping changes                SETREGS, CONT, wait4
+//	call by the trap                          CONT, wait4, GETREGS, SETREGS
+//
 // # Why not by signals
 //
 // gVisor's systrap lets seccomp send a SIGSYS for each call, and its stub hands
@@ -20,12 +33,29 @@
 //
 // # Isolation
 //
-// It is ptrace's. What is added is memory, not rights: a guest may write
-// anything to its threads' slots and jump anywhere in the channel code, which is
-// mapped read-only and makes no call but one that stops it. A slot belongs to
-// one process; its content are values of registers that the guest could have
-// loaded as well. The one word that steers the sentry says whether there is a
-// call: a lie there is a call that was not meant, or one that is not answered.
+// It is ptrace's, with a filter in the place of SYSEMU: guest code runs under
+// PTRACE_CONT, since stub code has to make its calls on the same way. The filter
+// allows what stub code calls, and asks for a key in each: random words in arguments
+// that the kernel does not look at. The key is in the sentry, in the host's copy of the
+// filter, and in registers while batch code runs, all of which it loads anew before the
+// guest's first instruction; no memory that a guest can read has it. A call without the
+// key is a SIGSYS, from every entry: the host does not make it, whatever the tracer does
+// next and whatever the guest said elsewhere. (SECCOMP_RET_TRACE would be faster, but a
+// thread that is let go from it makes its call. It is for the channel's stop, whose
+// number is that of no call.)
+//
+// Two calls do not ask the filter: uretprobe(2) and uprobe(2), 335 and 336, which
+// Linux 6.14 and later let pass everywhere. They do nothing outside of a probe's own
+// code but end the caller with a SIGILL, which comes to us as any other.
+//
+// What the channel adds is memory, not rights: a guest may write anything to its
+// threads' slots and jump anywhere in the channel code, which is mapped read-only and
+// makes no call but one that stops it. A slot belongs to one process; its content
+// are values of registers that the guest could have loaded as well. The words that
+// steer the sentry say whether there is a call: a lie there is a call that was not
+// meant, or one that is not answered. No wait of the sentry depends on one: an
+// interruption ends each. That changes are in force is never concluded from a slot
+// that a guest could have written since they were begun.
 package systrap
 
 import (
