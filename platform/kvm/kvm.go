@@ -1,4 +1,78 @@
-// Package kvm runs guest threads in a virtual machine of their own.
+// Package kvm runs guest threads in ring 3 of a virtual machine.
+//
+// The sentry stays an ordinary process. In the virtual machine there is no kernel:
+// ring 0 has a stub of a few instructions (stub.go), which every SYSCALL and
+// exception enters and leaves the machine from, by an OUT whose port says what it
+// was. The sentry reads the registers where the host shares them, and enters again
+// at the stub's end, which returns to user code. Guest page tables are built by the
+// sentry (pagetable.go) from pages that it gives to the machine, over the same
+// memory file as on every platform.
+//
+// # Speed
+//
+// A system call is one KVM_RUN and no other host call. What else it may have to
+// do is done by the stub on its way into the guest: loading CR3, for another
+// address space or to forget old entries, and the segment bases. A mapping change
+// is a store to memory; those of a batch are followed by one load of CR3 if they
+// took something away, and by a kick of those vCPUs only that run in the space at
+// that moment. Floating-point state stays in the vCPU until another guest thread
+// gets it. cost_test.go holds all that; docs/performance.md says what it comes to.
+//
+// A vCPU is a run slot (pool.go): who is to run is the process manager's business,
+// who waits has none. Goroutines of guest threads are bound to a host thread only
+// while they have one, so that the Go scheduler switches between guests.
+//
+// # Hosts
+//
+// On processors with VMX or SVM, ring 0 is the processor's. Where there are nested
+// page tables, it walks ours; where there are not, the host walks copies of them
+// (shadows), and does not look at an entry again that it has a copy of. Then the
+// pages behind entries that were taken away are dropped from the sentry's mapping
+// of the memory file, which makes the host forget what it made of them, and tables
+// are used again only after the host forgot all of them. There is also a KVM
+// without such hardware (kvm_pvm), which emulates ring 0 and whose SYSCALL stays in
+// ring 3. The probe at start (probe.go) finds out which it is.
+//
+// # Isolation
+//
+// Guest code runs in ring 3 of a machine that has no devices, no interrupts, no
+// memory but the memory file, page tables, and the stubs. User entries map pages
+// of the memory file that the kernel asked for, and nothing else: addresses are
+// checked when they are queued. Pages of ours are mapped for user code by the probe
+// only, before there are guests. The stubs' pages are supervisor pages in the kernel's half, one set for all
+// address spaces; what is in them are a guest thread's registers. Ring 3 has no way
+// into ring 0 but SYSCALL and the gates, which lead to the stub, on a stack of its
+// own (IST), with interrupts, TF, AC and NT off. The stub reads nothing that a guest
+// wrote. What goes into IRETQ and the bases is made such that the processor takes
+// it first. An entry that is not present has its address inverted (L1TF).
+//
+// What would have to go wrong twice: a guest in ring 0 would have the memory file,
+// that is all guest processes of its sandbox, and not the sentry, whose memory is
+// not in the machine, nor the host. Port numbers and registers that it could send
+// us are checked, or are what a guest thread could have in its registers anyhow.
+//
+// A triple fault, or anything else that the host does not go on with, is an error
+// of Run: the guest thread ends, and its vCPU is reset.
+//
+// # Interruption
+//
+// A kick sets immediate_exit in the shared page and signals the vCPU's thread.
+// Before it enters, a vCPU says so (seq), and then looks at what it may be kicked
+// for; who kicks does it the other way round: no kick is lost. An exception that
+// the host is about to deliver is waited for, since it would hit whatever runs next.
+//
+// # Where it differs from Linux
+//
+// DS, ES, FS and GS read as zero when a guest thread got its vCPU back from another.
+// SGDT, SIDT and their like fault, where the processor can make them.
+//
+// Lock order:
+//
+//	space.mu
+//	  machine.mu
+//	KVM.mu
+//	pool.mu
+//	  machine.mu
 package kvm
 
 import (
