@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/stack"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 	"gvisor.dev/gvisor/pkg/waiter"
 
@@ -35,6 +36,18 @@ type Socket struct {
 
 	classMu sync.Mutex // see class
 
+	// See short.go. Under sendMu: sent, bytes that went through the stack; under
+	// recvMu: received, those that came. Under Stack.mu: tuple to shutting.
+	short    atomic.Pointer[shortCut]
+	readShut atomic.Bool
+	sendMu   sync.Mutex
+	sent     int64
+	recvMu   sync.Mutex
+	received int64
+	tuple    stack.TransportEndpointID
+	enrolled bool
+	shutting bool
+
 	mu         sync.Mutex
 	connecting tcpip.FullAddress // where a connection is being made to
 	stamp      time.Time         // of the last packet that was read (SIOCGSTAMP)
@@ -53,6 +66,9 @@ func (s *Socket) isUDP() bool { return s.protocol == unix.IPPROTO_UDP && !s.kind
 // sent, unless SO_LINGER says otherwise.
 func (s *Socket) Release() {
 	if !s.released.Swap(true) {
+		if s.isTCP() {
+			s.shortRelease()
+		}
 		s.ep.Close()
 		s.stack.mu.Lock()
 		delete(s.stack.all, s)
@@ -112,7 +128,11 @@ func (s *Socket) Connect(_ socket.Caller, addr []byte) error {
 	s.mu.Lock()
 	s.connecting = to
 	s.mu.Unlock()
-	return s.connectError(s.ep.Connect(to))
+	err = s.connectError(s.ep.Connect(to))
+	if s.isTCP() && (err == nil || err == unix.EINPROGRESS) {
+		s.enroll()
+	}
+	return err
 }
 
 func (s *Socket) connectError(terr tcpip.Error) error {
@@ -171,6 +191,7 @@ func (s *Socket) Accept(c socket.Caller) (socket.Socket, []byte, error) {
 	}
 	x := s.stack.wrap(c, ep, queue, s.family, s.typ, s.protocol, s.kind)
 	x.Generic.Inherit(&s.Generic)
+	x.enroll()
 	return x, s.sockaddr(nil, from), nil
 }
 
@@ -186,6 +207,9 @@ func (s *Socket) Shutdown(how int) error {
 		flags = tcpip.ShutdownRead | tcpip.ShutdownWrite
 	default:
 		return unix.EINVAL
+	}
+	if s.isTCP() && tcpState(s.ep.State()) != tcpClose {
+		s.shortShutdown(flags)
 	}
 	return errno(s.ep.Shutdown(flags))
 }
@@ -210,7 +234,11 @@ func (s *Socket) PeerName() ([]byte, error) {
 
 // Readiness implements waiter.Waitable.
 func (s *Socket) Readiness(mask waiter.EventMask) waiter.EventMask {
-	return s.ep.Readiness(mask|waiter.EventHUp|waiter.EventErr) & (mask | waiter.EventHUp | waiter.EventErr)
+	is := s.ep.Readiness(mask | waiter.EventHUp | waiter.EventErr)
+	if c := s.short.Load(); c != nil {
+		is = s.shortReadiness(c, is)
+	}
+	return is & (mask | waiter.EventHUp | waiter.EventErr)
 }
 
 // EventRegister implements waiter.Waitable.

@@ -22,7 +22,7 @@ func (s *Socket) Ioctl(mem vfs.Memory, request uint32, arg uint64) (uint64, erro
 		if terr != nil {
 			return 0, errno(terr)
 		}
-		return 0, putInt(mem, arg, n)
+		return 0, putInt(mem, arg, n+s.waiting())
 	case unix.SIOCOUTQ:
 		if s.isTCP() && tcpState(s.ep.State()) == tcpListen {
 			return 0, unix.EINVAL

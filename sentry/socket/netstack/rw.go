@@ -112,6 +112,11 @@ func (s *Socket) Send(c socket.Caller, m *socket.Message, flags int) (int64, err
 	}
 	b := s.stack.spare.get()
 	b.init(m.Bufs, n)
+	if s.isTCP() {
+		done, err := s.sendTCP(b, o)
+		s.stack.spare.put(b)
+		return done, err
+	}
 	var done int64
 	var terr tcpip.Error
 	if over.class.option == 0 {
@@ -241,19 +246,18 @@ func (s *Socket) Recv(_ socket.Caller, m *socket.Message, flags int) (int64, err
 	}
 	b := s.stack.spare.get()
 	b.init(m.Bufs, want)
-	r, terr := s.ep.Read(b, tcpip.ReadOptions{Peek: peek, NeedRemoteAddr: m.WantAddr && !s.isTCP()})
+	if s.isTCP() {
+		n, err := s.recvTCP(b, flags)
+		s.stack.spare.put(b)
+		return n, err
+	}
+	r, terr := s.ep.Read(b, tcpip.ReadOptions{Peek: peek, NeedRemoteAddr: m.WantAddr})
 	s.stack.spare.put(b)
 	if _, ok := terr.(*tcpip.ErrBadBuffer); ok && want == 0 {
 		terr = nil // a datagram of which nothing is wanted
 	}
 	if terr != nil {
 		return 0, s.recvError(terr, flags)
-	}
-	if s.isTCP() {
-		if !peek && r.Count > 0 {
-			s.ep.ModerateRecvBuf(r.Count)
-		}
-		return int64(r.Count), nil
 	}
 	s.packetRead(m, &r)
 	if trunc {
@@ -282,19 +286,16 @@ func (s *Socket) Discard(n int64, flags int) (int64, error) {
 	b := s.stack.spare.get()
 	b.init(nil, n)
 	b.discard = true
-	r, terr := s.ep.Read(b, tcpip.ReadOptions{Peek: flags&unix.MSG_PEEK != 0})
+	done, err := s.recvTCP(b, flags)
 	s.stack.spare.put(b)
-	if terr != nil {
-		return 0, s.recvError(terr, flags)
-	}
-	return int64(r.Count), nil
+	return done, err
 }
 
 // mayRead is what a TCP socket answers to a read of nothing: EAGAIN if there is
 // nothing.
 func (s *Socket) mayRead() error {
 	n, terr := s.ep.GetSockOptInt(tcpip.ReceiveQueueSizeOption)
-	if terr == nil && n > 0 {
+	if terr == nil && n > 0 || s.waiting() > 0 {
 		return nil
 	}
 	switch tcpState(s.ep.State()) {

@@ -56,14 +56,19 @@ type Stack struct {
 	numbers *socket.Numbers
 	sockets atomic.Int64
 
-	mu    sync.Mutex
-	all   map[*Socket]struct{} // for /proc/net
-	spare spare
+	mu  sync.Mutex
+	all map[*Socket]struct{} // for /proc/net
+	// ends are the TCP sockets that are connected.
+	ends map[stack.TransportEndpointID]*Socket
+
+	pages     sync.Pool // *[pageSize]byte
+	shortUsed atomic.Int64
+	spare     spare
 }
 
 // New makes a stack. numbers gives its sockets their inode numbers.
 func New(numbers *socket.Numbers) (*Stack, error) {
-	s := &Stack{numbers: numbers, all: map[*Socket]struct{}{}, Stack: stack.New(stack.Options{
+	s := &Stack{numbers: numbers, all: map[*Socket]struct{}{}, ends: map[stack.TransportEndpointID]*Socket{}, Stack: stack.New(stack.Options{
 		NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol, ipv6.NewProtocol},
 		TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol, udp.NewProtocol, icmp.NewProtocol4, icmp.NewProtocol6},
 		HandleLocal:        true,
