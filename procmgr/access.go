@@ -29,7 +29,7 @@ func (t *Thread) MayTrace(o *Thread, mode TraceMode) error {
 	}
 	same := uid == target.EUID && uid == target.SUID && uid == target.RUID &&
 		gid == target.EGID && gid == target.SGID && gid == target.RGID
-	privileged := c.CapEffective.Has(unix.CAP_SYS_PTRACE)
+	privileged := c.HasCapIn(target.UserNS, unix.CAP_SYS_PTRACE)
 	if privileged {
 		return nil
 	}
@@ -37,7 +37,7 @@ func (t *Thread) MayTrace(o *Thread, mode TraceMode) error {
 		return unix.EPERM
 	}
 	// cap_ptrace_access_check.
-	if target.CapPermitted&^caps != 0 {
+	if c.UserNS != target.UserNS || target.CapPermitted&^caps != 0 {
 		return unix.EPERM
 	}
 	return nil

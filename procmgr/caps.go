@@ -17,14 +17,11 @@ const fsCaps = CapSet(1<<unix.CAP_CHOWN | 1<<unix.CAP_MKNOD | 1<<unix.CAP_DAC_OV
 // Has reports whether the capability is in s.
 func (s CapSet) Has(capability int) bool { return s>>capability&1 != 0 }
 
-// HasCap reports whether the capability is effective.
-func (c *Credentials) HasCap(capability int) bool { return c.CapEffective.Has(capability) }
-
 // Capset is capset(2): EPERM.
 func (c *Credentials) Capset(effective, permitted, inheritable uint64) (*Credentials, error) {
 	e, p, i := CapSet(effective)&AllCaps, CapSet(permitted)&AllCaps, CapSet(inheritable)&AllCaps
 	switch {
-	case !c.HasCap(unix.CAP_SETPCAP) && i&^(c.CapInheritable|c.CapPermitted) != 0,
+	case !c.hasOwnCap(unix.CAP_SETPCAP) && i&^(c.CapInheritable|c.CapPermitted) != 0,
 		i&^(c.CapInheritable|c.CapBounding) != 0,
 		p&^c.CapPermitted != 0,
 		e&^p != 0:
@@ -38,7 +35,7 @@ func (c *Credentials) Capset(effective, permitted, inheritable uint64) (*Credent
 
 // DropBounding is PR_CAPBSET_DROP: EPERM, EINVAL.
 func (c *Credentials) DropBounding(capability int) (*Credentials, error) {
-	if !c.HasCap(unix.CAP_SETPCAP) {
+	if !c.hasOwnCap(unix.CAP_SETPCAP) {
 		return nil, unix.EPERM
 	}
 	if capability < 0 || capability > unix.CAP_LAST_CAP {
@@ -97,7 +94,7 @@ func (c *Credentials) SetSecureBits(bits uint64) (*Credentials, error) {
 	case bits&^(secAllBits|secAllLocks) != 0,
 		locks>>1&(c.SecureBits^v) != 0, // a locked bit changes
 		locks&^v != 0,                  // a lock goes
-		!c.HasCap(unix.CAP_SETPCAP):
+		!c.hasOwnCap(unix.CAP_SETPCAP):
 		return nil, unix.EPERM
 	}
 	n := c.copy()

@@ -20,6 +20,7 @@ func (o *CloneOptions) check(t *Thread) error {
 	case has(unix.CLONE_THREAD) && !has(unix.CLONE_SIGHAND),
 		has(unix.CLONE_SIGHAND) && !has(unix.CLONE_VM),
 		has(cloneClearSighand) && has(unix.CLONE_SIGHAND),
+		has(unix.CLONE_FS) && has(unix.CLONE_NEWNS|unix.CLONE_NEWUSER),
 		has(unix.CLONE_PARENT) && t.p.isUnkillable(),
 		has(unix.CLONE_THREAD) && (has(unix.CLONE_NEWUSER|unix.CLONE_NEWPID) || t.childNamespace() != t.Namespace()),
 		has(unix.CLONE_NEWPID) && t.childNamespace() != t.Namespace():
@@ -79,9 +80,14 @@ func (tb *Table) forkCharged(t *Thread, u *user, creds *Credentials, o *CloneOpt
 	if t.pending.Load()&interrupt != 0 {
 		return nil, ErrInterrupted
 	}
+	var err error
+	if o.Flags&unix.CLONE_NEWUSER != 0 {
+		if creds, err = tb.NewUserNamespace(creds); err != nil {
+			return nil, err
+		}
+	}
 	ns := t.childNamespace()
 	if o.Flags&unix.CLONE_NEWPID != 0 {
-		var err error
 		if ns, err = tb.newNamespace(ns, creds); err != nil {
 			return nil, err
 		}
@@ -128,7 +134,7 @@ func checkSetTID(ids []int, ns *PIDNamespace, creds *Credentials) error {
 			return unix.EINVAL
 		}
 	}
-	if !creds.HasCap(unix.CAP_SYS_ADMIN) && !creds.HasCap(unix.CAP_CHECKPOINT_RESTORE) {
+	if !creds.HasCapIn(ns.owner, unix.CAP_SYS_ADMIN) && !creds.HasCapIn(ns.owner, unix.CAP_CHECKPOINT_RESTORE) {
 		return unix.EPERM
 	}
 	return nil

@@ -79,10 +79,12 @@ func DecodeFileCaps(b []byte) (*FileCaps, error) {
 func (c *Credentials) ForExec(f ExecFile) (n *Credentials, secure bool, err error) {
 	n = c.copy()
 	caps := f.Caps
-	if c.NoNewPrivs || caps != nil && caps.RootID != 0 {
+	if c.NoNewPrivs || caps != nil && !c.UserNS.ownsRoot(caps.RootID) {
 		caps = nil
 	}
-	if !c.NoNewPrivs {
+	// Ids that the user namespace has no number for are not taken (bprm_fill_uid).
+	if !c.NoNewPrivs && !(f.SetUID != NoID && c.UserNS.uid(f.SetUID) == NoID) &&
+		!(f.SetGID != NoID && c.UserNS.gid(f.SetGID) == NoID) {
 		if f.SetUID != NoID {
 			n.EUID = f.SetUID
 		}
@@ -101,17 +103,18 @@ func (c *Credentials) ForExec(f ExecFile) (n *Credentials, secure bool, err erro
 	}
 	// Root gets all that it can have (handle_privileged_root), but for a set-user-ID
 	// program with capabilities of its own, which gets just those.
-	if n.SecureBits&secNoRoot == 0 && !(caps != nil && n.EUID == 0 && n.RUID != 0) {
-		if n.EUID == 0 || n.RUID == 0 {
+	rootE, rootR := c.isRoot(n.EUID), c.isRoot(n.RUID)
+	if n.SecureBits&secNoRoot == 0 && !(caps != nil && rootE && !rootR) {
+		if rootE || rootR {
 			n.CapPermitted = c.CapBounding | c.CapInheritable
 		}
-		effective = effective || n.EUID == 0
+		effective = effective || rootE
 	}
 	changed := n.EUID != c.EUID || !c.InGroup(n.EGID)
 	gained := n.CapPermitted&^c.CapPermitted != 0
 	if (changed || gained) && (c.NoNewPrivs || f.Shared) {
 		// No more than the caller had.
-		if c.NoNewPrivs || !c.HasCap(unix.CAP_SETUID) {
+		if c.NoNewPrivs || !c.hasOwnCap(unix.CAP_SETUID) {
 			n.EUID, n.EGID = n.RUID, n.RGID
 		}
 		n.CapPermitted &= c.CapPermitted
@@ -127,6 +130,17 @@ func (c *Credentials) ForExec(f ExecFile) (n *Credentials, secure bool, err erro
 	}
 	n.SecureBits &^= secKeepCaps
 	secure = changed || n.EUID != c.RUID || n.EGID != c.RGID ||
-		n.RUID != 0 && (effective || n.CapPermitted&^n.CapAmbient != 0)
+		!rootR && (effective || n.CapPermitted&^n.CapAmbient != 0)
 	return n, secure, nil
+}
+
+// ownsRoot reports whether a user is root in the namespace or in one above
+// (rootid_owns_currentns).
+func (ns *UserNamespace) ownsRoot(uid uint32) bool {
+	for ; ns != nil; ns = ns.parent {
+		if ns.uid(uid) == 0 {
+			return true
+		}
+	}
+	return uid == 0
 }

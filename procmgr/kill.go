@@ -11,7 +11,7 @@ func (t *Thread) mayKill(target *Thread, sig unix.Signal) bool {
 		return true
 	}
 	c, o := t.Credentials(), target.Credentials()
-	if c.EUID == o.SUID || c.EUID == o.RUID || c.RUID == o.SUID || c.RUID == o.RUID || c.HasCap(unix.CAP_KILL) {
+	if c.EUID == o.SUID || c.EUID == o.RUID || c.RUID == o.SUID || c.RUID == o.RUID || c.HasCapIn(o.UserNS, unix.CAP_KILL) {
 		return true
 	}
 	return sig == unix.SIGCONT && target.p.group.session == t.p.group.session

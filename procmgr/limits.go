@@ -102,7 +102,7 @@ func (tb *Table) Prlimit(t *Thread, pid, resource int, next *Limit) (Limit, erro
 		c := th.Credentials()
 		same := creds.RUID == c.EUID && creds.RUID == c.SUID && creds.RUID == c.RUID &&
 			creds.RGID == c.EGID && creds.RGID == c.SGID && creds.RGID == c.RGID
-		if p != t.p && !same && !creds.HasCap(unix.CAP_SYS_RESOURCE) {
+		if p != t.p && !same && !creds.HasCapIn(c.UserNS, unix.CAP_SYS_RESOURCE) {
 			return Limit{}, unix.EPERM
 		}
 	}

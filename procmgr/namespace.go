@@ -13,7 +13,8 @@ const maxLevel = 32
 type PIDNamespace struct {
 	table  *Table
 	parent *PIDNamespace
-	level  int // 0: the root
+	level  int            // 0: the root
+	owner  *UserNamespace // whose capabilities count
 	serial uint64
 	ids    idTable
 
@@ -147,16 +148,23 @@ func (n *id) detach() {
 	n.release()
 }
 
-// newNamespace makes a namespace below parent: EPERM, ENOSPC. Table.mu is held.
+// newNamespace makes a namespace below parent: EPERM, EINVAL, ENOSPC. Table.mu is held.
 func (tb *Table) newNamespace(parent *PIDNamespace, creds *Credentials) (*PIDNamespace, error) {
-	if !creds.HasCap(unix.CAP_SYS_ADMIN) {
+	if !creds.hasOwnCap(unix.CAP_SYS_ADMIN) {
 		return nil, unix.EPERM
+	}
+	// Who is in a user namespace beside that of the pid namespace has no say in it.
+	if !creds.UserNS.within(parent.owner) {
+		return nil, unix.EINVAL
 	}
 	if parent.level >= maxLevel {
 		return nil, unix.ENOSPC
 	}
 	tb.namespaces++
-	ns := &PIDNamespace{table: tb, parent: parent, level: parent.level + 1, serial: tb.namespaces, fewer: make(chan struct{}, 1)}
+	ns := &PIDNamespace{
+		table: tb, parent: parent, level: parent.level + 1, owner: creds.UserNS, serial: tb.namespaces,
+		fewer: make(chan struct{}, 1),
+	}
 	ns.ids.init(parent.ids.max)
 	return ns, nil
 }
@@ -195,7 +203,7 @@ func (t *Thread) UnshareNamespace() error {
 // SetChildNamespace puts the processes that t forks from now on into a pid namespace
 // below, or back into its own (setns(2)). EINVAL: ns is not below t's. EPERM.
 func (t *Thread) SetChildNamespace(ns *PIDNamespace) error {
-	if !t.Credentials().HasCap(unix.CAP_SYS_ADMIN) {
+	if c := t.Credentials(); !c.HasCapIn(ns.owner, unix.CAP_SYS_ADMIN) || !c.hasOwnCap(unix.CAP_SYS_ADMIN) {
 		return unix.EPERM
 	}
 	if !t.Namespace().includes(ns) {

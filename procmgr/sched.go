@@ -100,7 +100,7 @@ func (tb *Table) SetScheduler(caller, target *Thread, policy, priority int, rese
 // (sched_setaffinity(2)): EPERM, if that is another user's.
 func MaySchedule(caller, target *Thread) error {
 	c, o := caller.Credentials(), target.Credentials()
-	if c.EUID != o.EUID && c.EUID != o.RUID && !c.HasCap(unix.CAP_SYS_NICE) {
+	if c.EUID != o.EUID && c.EUID != o.RUID && !c.HasCapIn(o.UserNS, unix.CAP_SYS_NICE) {
 		return unix.EPERM
 	}
 	return nil
@@ -170,7 +170,7 @@ func (tb *Table) Setpriority(t *Thread, which, who, nice int) error {
 		c := o.Credentials()
 		privileged := creds.HasCap(unix.CAP_SYS_NICE)
 		switch {
-		case creds.EUID != c.EUID && creds.EUID != c.RUID && !privileged:
+		case creds.EUID != c.EUID && creds.EUID != c.RUID && !creds.HasCapIn(c.UserNS, unix.CAP_SYS_NICE):
 			err = unix.EPERM
 		case nice < o.Nice() && !o.mayHaveNice(nice) && !privileged:
 			err = unix.EACCES

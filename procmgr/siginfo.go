@@ -82,6 +82,22 @@ func (i *SigInfo) hidePID() {
 	i.PID, i.raw = 0, &raw
 }
 
+// mapUID turns the sender's user id, which is one of the root's, or of its own user
+// namespace if it wrote it there itself, into one of the receiver's.
+func (i *SigInfo) mapUID(own, its *UserNamespace) {
+	if i.raw == nil {
+		i.UID = its.UID(i.UID)
+		return
+	}
+	if own == its {
+		return
+	}
+	raw := *i.raw
+	i.UID = its.UID(own.HostUID(i.UID))
+	binary.LittleEndian.PutUint32(raw[20:], i.UID)
+	i.raw = &raw
+}
+
 // Encode writes siginfo_t into b, which has 128 bytes.
 func (i *SigInfo) Encode(b []byte) {
 	b = b[:siginfoSize]

@@ -152,6 +152,7 @@ func (p *Process) sendFrom(sender *Thread, info SigInfo, target *Thread) error {
 	} else if from == 0 {
 		info.hidePID()
 	}
+	info.mapUID(sender.Credentials().UserNS, p.leader.Credentials().UserNS)
 	return p.sendForced(info, target, from == 0)
 }
 

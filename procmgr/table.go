@@ -40,7 +40,10 @@ type Table struct {
 	processes atomic.Int64 // live and zombie
 	threads   atomic.Int64
 	forks     atomic.Uint64
-	lastPID   atomic.Int64
+
+	userNamespaces atomic.Uint64 // that were made
+
+	lastPID atomic.Int64
 
 	userMu sync.Mutex
 	users  map[uint32]*user

@@ -253,7 +253,7 @@ func (c *Process) hasNews(q *query) bool {
 // collects it.
 func (t *Thread) take(c *Process, q *query) WaitResult {
 	keep := q.has(unix.WNOWAIT)
-	r := WaitResult{PID: c.id.in(t.Namespace()), UID: c.leader.Credentials().RUID, Rusage: c.Usage()}
+	r := WaitResult{PID: c.id.in(t.Namespace()), UID: c.seenBy(t.p), Rusage: c.Usage()}
 	below := c.ChildrenUsage()
 	r.Rusage.Add(&below)
 	if c.zombie {

@@ -248,9 +248,14 @@ func (p *Process) tellParent(code, status int32) {
 func (p *Process) childInfo(sig unix.Signal, code, status int32, u *Rusage) SigInfo {
 	const tick = 10 * time.Millisecond
 	return SigInfo{
-		Signo: int32(sig), Code: code, PID: int32(p.id.in(p.parent.id.ns)), UID: p.leader.Credentials().RUID,
+		Signo: int32(sig), Code: code, PID: int32(p.id.in(p.parent.id.ns)), UID: p.seenBy(p.parent),
 		Status: status, UTime: uint64(u.UserTime / tick), STime: uint64(u.SystemTime / tick),
 	}
+}
+
+// seenBy returns p's real user as another process knows it.
+func (p *Process) seenBy(o *Process) uint32 {
+	return o.leader.Credentials().UserNS.UID(p.leader.Credentials().RUID)
 }
 
 // remove takes t off the list of threads. Table.mu and p.mu are held.
