@@ -356,7 +356,8 @@ func TestKilledInBatch(t *testing.T) {
 			c := g.C.(*context)
 			s.Map(freeAt, hostarch.PageSize, 0, hostarch.Read)
 			s.AfterFlush(func() { called++ })
-			timer := time.AfterFunc(2*time.Millisecond, func() { unix.Kill(c.stub.pid, unix.SIGKILL) })
+			pid := c.stub.pid
+			timer := time.AfterFunc(2*time.Millisecond, func() { unix.Kill(pid, unix.SIGKILL) })
 			defer timer.Stop()
 			if x, err := c.Run(s.AddressSpace); err == nil {
 				g.Fatalf("%+v", x)
