@@ -3,6 +3,7 @@ package sentry
 import (
 	"fmt"
 	"runtime"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -31,12 +32,15 @@ func sinceBoot(clk clock.Clock) func() time.Duration {
 
 // mountKernel mounts /proc and /sys.
 func (s *Sandbox) mountKernel(who *vfs.Caller, procs *procmgr.Table, clk clock.Clock) error {
+	s.procConfig = s.newProcConfig(who.Namespace(), procs, clk)
+	s.proc = proc.New(s.procConfig)
+	s.sys = sys.New(sys.Config{Dev: devSys, CPUs: processors(), Memory: s.memoryTotal})
 	for _, m := range []struct {
 		path, source string
 		fs           vfs.FileSystem
 	}{
-		{"/proc", "proc", s.newProc(who.Namespace(), procs, clk)},
-		{"/sys", "sysfs", sys.New(sys.Config{Dev: devSys, CPUs: processors(), Memory: s.memoryTotal})},
+		{"/proc", "proc", s.proc},
+		{"/sys", "sysfs", s.sys},
 	} {
 		if err := who.Mkdir(nil, m.path, 0o555); err != nil && err != unix.EEXIST {
 			return fmt.Errorf("making %s: %w", m.path, err)
@@ -56,9 +60,10 @@ func (s *Sandbox) mountKernel(who *vfs.Caller, procs *procmgr.Table, clk clock.C
 
 var _ proc.Task = (*task.Task)(nil)
 
-// newProc makes the proc file system. The kernel is there once somebody reads it.
-func (s *Sandbox) newProc(ns *vfs.Namespace, procs *procmgr.Table, clk clock.Clock) *proc.FS {
-	return proc.New(proc.Config{
+// newProcConfig says what the proc file system shows. The kernel is there once
+// somebody reads it.
+func (s *Sandbox) newProcConfig(ns *vfs.Namespace, procs *procmgr.Table, clk clock.Clock) proc.Config {
+	return proc.Config{
 		Dev:         devProc,
 		Procs:       procs,
 		Clock:       clk,
@@ -70,14 +75,14 @@ func (s *Sandbox) newProc(ns *vfs.Namespace, procs *procmgr.Table, clk clock.Clo
 		Release:     syscalls.Release,
 		Version:     syscalls.Version,
 		CommandLine: "runsc-lite",
-		FileSystems: []string{"sysfs", "tmpfs", "proc", "devpts", "overlay"},
+		FileSystems: append(slices.Clone(fileSystems), "devpts", "overlay"),
 		CharDevices: map[int][]string{1: {"mem"}, 5: {"/dev/tty", "/dev/ptmx"}, 128: {"ptm"}, 136: {"pts"}},
 		Files:       []synth.Leaf{{Path: "tty/drivers", Open: synth.Const(terminalDrivers).Open}},
 		Net:         leaves(s.net.Files()),
 		Sysctl:      append(leaves(s.net.Sysctls()), s.sysctls()...),
 		MinAddress:  s.platform.MinAddress(),
 		PipeMaxSize: pipe.MaxSize,
-	})
+	}
 }
 
 // terminalDrivers is /proc/tty/drivers: the terminals of sentry/fs/dev and devpts.

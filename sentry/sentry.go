@@ -77,6 +77,7 @@ type Sandbox struct {
 	closers  []func() // in the order they were made
 
 	terminals terminals
+	kernelFS
 }
 
 // Start makes a sandbox and starts the program. An error that concerns the
@@ -126,6 +127,7 @@ func Start(spec Spec) (_ *Sandbox, err error) {
 		Pipes:       pipes,
 		Shmem:       tmpfs.New(tmpfs.Options{Memory: fileMemory{s.memory}, Dev: devMemfd}),
 		Net:         s.net,
+		FileSystem:  s.mountable,
 		Tracer:      spec.Tracer,
 		Log:         spec.Log,
 		CPUs:        processors(),

@@ -7,13 +7,13 @@ import (
 )
 
 // sysUnshare is unshare(2). What can be unshared is the descriptor table, the
-// place in the file tree, and the pid namespace of children; other namespaces are
-// EINVAL, as in a kernel without them. There are no System V semaphores whose undo
+// place in the file tree, the mounts, and the pid namespace of children; other
+// namespaces are EINVAL, as in a kernel without them. There are no System V semaphores whose undo
 // lists could be shared.
 func sysUnshare(t *task.Task, a *task.Args) (uint64, error) {
 	flags := a[0]
 	const known = unix.CLONE_THREAD | unix.CLONE_SIGHAND | unix.CLONE_VM |
-		unix.CLONE_FS | unix.CLONE_FILES | unix.CLONE_SYSVSEM | unix.CLONE_NEWPID
+		unix.CLONE_FS | unix.CLONE_FILES | unix.CLONE_SYSVSEM | unix.CLONE_NEWPID | unix.CLONE_NEWNS
 	if flags&^known != 0 {
 		return 0, unix.EINVAL
 	}
@@ -29,12 +29,20 @@ func sysUnshare(t *task.Task, a *task.Args) (uint64, error) {
 	if flags&unix.CLONE_VM != 0 && t.Memory().Users() > 1 {
 		return 0, unix.EINVAL
 	}
+	if flags&unix.CLONE_NEWNS != 0 && !t.Thread().Credentials().HasCap(unix.CAP_SYS_ADMIN) {
+		return 0, unix.EPERM
+	}
 	if flags&unix.CLONE_NEWPID != 0 {
 		if err := t.Thread().UnshareNamespace(); err != nil {
 			return 0, err
 		}
 	}
-	if flags&unix.CLONE_FS != 0 {
+	switch {
+	case flags&unix.CLONE_NEWNS != 0: // and so CLONE_FS
+		if err := t.UnshareMounts(); err != nil {
+			return 0, err
+		}
+	case flags&unix.CLONE_FS != 0:
 		t.UnshareFS()
 	}
 	if flags&unix.CLONE_FILES != 0 {

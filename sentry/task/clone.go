@@ -26,7 +26,7 @@ type CloneArgs struct {
 }
 
 // namespaces are the flags that need a feature which is not here yet.
-const namespaces = unix.CLONE_NEWNS | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWUSER |
+const namespaces = unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWUSER |
 	unix.CLONE_NEWNET | unix.CLONE_NEWCGROUP | unix.CLONE_INTO_CGROUP
 
 // Clone is clone(2), fork(2) and vfork(2): it makes a thread like t, in t's
@@ -39,8 +39,11 @@ const namespaces = unix.CLONE_NEWNS | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | un
 //	registers copied, RAX = 0
 //	start     the platform runs the child
 func (t *Task) Clone(o CloneArgs) (uint64, error) {
-	if o.Flags&namespaces != 0 {
+	if o.Flags&namespaces != 0 || o.Flags&unix.CLONE_NEWNS != 0 && o.Flags&unix.CLONE_FS != 0 {
 		return 0, unix.EINVAL
+	}
+	if o.Flags&unix.CLONE_NEWNS != 0 && !t.th.Credentials().HasCap(unix.CAP_SYS_ADMIN) {
+		return 0, unix.EPERM
 	}
 	th, err := t.k.Procs.Fork(t.th, procmgr.CloneOptions{Flags: o.Flags, ExitSignal: o.ExitSignal, SetTID: o.SetTID})
 	if err != nil {
@@ -56,7 +59,9 @@ func (t *Task) Clone(o CloneArgs) (uint64, error) {
 		return undo(err)
 	}
 	child.fds = t.cloneFiles(o.Flags)
-	child.fs = t.cloneFS(o.Flags)
+	if child.fs, err = t.cloneFS(o.Flags); err != nil {
+		return undo(err)
+	}
 	if err := t.cloneRegisters(child, &o); err != nil {
 		return undo(err)
 	}
@@ -118,11 +123,14 @@ func (t *Task) cloneFiles(flags uint64) *fdtable.Table {
 	return t.fds.Copy()
 }
 
-func (t *Task) cloneFS(flags uint64) *vfs.FSContext {
-	if flags&unix.CLONE_FS != 0 {
-		return t.fs.Share()
+func (t *Task) cloneFS(flags uint64) (*vfs.FSContext, error) {
+	switch {
+	case flags&unix.CLONE_FS != 0:
+		return t.fs.Share(), nil
+	case flags&unix.CLONE_NEWNS != 0:
+		return t.fs.CopyNamespace()
 	}
-	return t.fs.Copy()
+	return t.fs.Copy(), nil
 }
 
 func (t *Task) cloneRegisters(child *Task, o *CloneArgs) error {

@@ -85,6 +85,40 @@ func (t *Task) UnshareFS() {
 	old.Release()
 }
 
+// UnshareMounts gives t a mount namespace of its own, a copy of what it was in
+// (unshare(CLONE_NEWNS)).
+func (t *Task) UnshareMounts() error {
+	own, err := t.fs.CopyNamespace()
+	if err != nil {
+		return err
+	}
+	t.mu.Lock()
+	old := t.fs
+	t.fs = own
+	t.mu.Unlock()
+	old.Release()
+	return nil
+}
+
+// FollowRoot moves all threads that are at the old root to the new one
+// (pivot_root(2)).
+func (k *Kernel) FollowRoot(old, now vfs.Path) {
+	k.Procs.ForEach(func(p *procmgr.Process) {
+		for _, th := range p.Threads() {
+			t := Of(th)
+			if t == nil {
+				continue
+			}
+			t.mu.Lock()
+			fs := t.fs
+			t.mu.Unlock()
+			if fs != nil {
+				fs.Follow(old, now)
+			}
+		}
+	})
+}
+
 // Caller returns t as the one who makes a file system call.
 func (t *Task) Caller() *vfs.Caller {
 	c := t.th.Credentials()

@@ -22,6 +22,7 @@ type FSContext struct {
 // NewFSContext makes a context whose root and working directory are the top of
 // the namespace, with umask 022.
 func NewFSContext(ns *Namespace) *FSContext {
+	ns.refs.Add(1)
 	f := &FSContext{ns: ns, root: ns.Root()}
 	f.cwd = f.root
 	f.root.pin()
@@ -41,6 +42,7 @@ func (f *FSContext) Share() *FSContext {
 func (f *FSContext) Copy() *FSContext {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
+	f.ns.refs.Add(1)
 	n := &FSContext{ns: f.ns, root: f.root, cwd: f.cwd}
 	n.root.pin()
 	n.cwd.pin()
@@ -55,10 +57,12 @@ func (f *FSContext) Release() {
 		return
 	}
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.root.unpin()
-	f.cwd.unpin()
+	root, cwd := f.root, f.cwd
 	f.root, f.cwd = Path{}, Path{}
+	f.mu.Unlock()
+	root.unpin()
+	cwd.unpin()
+	f.ns.release()
 }
 
 // Users returns how many share f (exec and unshare(CLONE_FS) ask).

@@ -58,7 +58,8 @@ type superblock struct {
 	fs     FileSystem
 	tree   *tree
 	root   *Dentry
-	mounts int // under tree.mu
+	mounts int // under tree.mu, and so active: mounts in use, be they dead
+	active int
 	fifos  fifoTable
 
 	// renameMu is held for writing by every rename, so that who holds it for

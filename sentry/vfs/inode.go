@@ -141,6 +141,10 @@ type NameCacher interface {
 	CachedNames() int
 }
 
+// Unmounter is a FileSystem that has something to give back when it is mounted
+// nowhere and nothing in it is open any more. It must not call vfs.
+type Unmounter interface{ Unmounted() }
+
 // FileSystem is a mounted file system instance.
 type FileSystem interface {
 	// Type is its name in /proc/mounts.

@@ -27,7 +27,9 @@ type Mount struct {
 	parent   *Mount
 	point    *Dentry
 	children []*Mount
-	dead     bool
+	dead     atomic.Bool
+	finished bool
+	expiring atomic.Bool // MNT_EXPIRE was asked for, and it was not used since
 }
 
 // ID returns the mount's number (mountinfo, statx).
@@ -94,10 +96,11 @@ type tree struct {
 	locks lock.Table // of all files
 	marks marks      // on all files
 
-	mu     sync.RWMutex
-	points map[mountKey]*Mount
-	sbs    map[FileSystem]*superblock
-	nextID int
+	mu            sync.RWMutex
+	points        map[mountKey]*Mount
+	sbs           map[FileSystem]*superblock
+	nextID        int
+	lastNamespace uint64
 }
 
 // Namespace is a tree of mounts. It goes away with the last FSContext in it, except
@@ -167,6 +170,7 @@ func (ns *Namespace) newMount(sb *superblock, root *Dentry, o MountOptions) *Mou
 	m := &Mount{ns: ns, id: ns.nextID, sb: sb, root: root, source: o.Source, options: o.Options}
 	ns.nextID++
 	sb.mounts++
+	sb.active++
 	m.flags.Store(o.Flags & mountFlags)
 	return m
 }
@@ -194,7 +198,7 @@ func (ns *Namespace) top(p Path) Path {
 
 // attach hangs m on p. ns.mu is held.
 func (ns *Namespace) attach(m *Mount, p Path) error {
-	if p.Mount == nil || p.Mount.ns != ns || p.Mount.dead || p.Dentry.gone.Load() {
+	if p.Mount == nil || p.Mount.ns != ns || p.Mount.dead.Load() || p.Dentry.gone.Load() {
 		return unix.ENOENT
 	}
 	if m.root.IsDir() != p.Dentry.IsDir() {
@@ -254,10 +258,25 @@ func (ns *Namespace) Mount(at Path, fs FileSystem, o MountOptions) (*Mount, erro
 // dropMount ends a mount that hangs nowhere, and forgets its file system if nothing
 // of it is mounted any more. ns.mu is held.
 func (ns *Namespace) dropMount(m *Mount) {
-	m.dead = true
+	m.dead.Store(true)
 	if m.sb.mounts--; m.sb.mounts == 0 {
 		delete(ns.sbs, m.sb.fs)
 		m.sb.notifyUnmount()
+	}
+	ns.finish(m)
+}
+
+// finish is for a mount that is dead: once nothing in it is used any more, nor in
+// the others of its file system, that is over. t.mu is held.
+func (t *tree) finish(m *Mount) {
+	if !m.dead.Load() || m.finished || m.users.Load() > 0 {
+		return
+	}
+	m.finished = true
+	if m.sb.active--; m.sb.active == 0 {
+		if u, ok := m.sb.fs.(Unmounter); ok {
+			u.Unmounted()
+		}
 	}
 }
 
@@ -322,16 +341,24 @@ func below(d, top *Dentry) bool {
 
 // Unmount takes off the mount whose root is at (umount2(2)). EINVAL: at is no
 // mount's root. EBUSY: files in it are open, or something is mounted in it,
-// unless flags have unix.MNT_DETACH.
+// unless flags have unix.MNT_DETACH. EAGAIN: MNT_EXPIRE, for the first time.
 func (ns *Namespace) Unmount(at Path, flags uint32) error {
 	ns.mu.Lock()
 	defer ns.mu.Unlock()
 	m := at.Mount
-	if m == nil || m.ns != ns || at.Dentry != m.root || m.dead {
+	if m == nil || m.ns != ns || at.Dentry != m.root || m.dead.Load() {
 		return unix.EINVAL
 	}
 	if m.parent == nil {
 		return unix.EBUSY // the root of everything
+	}
+	if flags&unix.MNT_EXPIRE != 0 {
+		if m.users.Load() > 0 || len(m.children) > 0 {
+			return unix.EBUSY
+		}
+		if !m.expiring.Swap(true) {
+			return unix.EAGAIN
+		}
 	}
 	if flags&unix.MNT_DETACH == 0 && (m.users.Load() > 0 || len(m.children) > 0) {
 		return unix.EBUSY
@@ -379,7 +406,7 @@ func (ns *Namespace) Remount(at Path, flags uint32) error {
 	ns.mu.Lock()
 	defer ns.mu.Unlock()
 	m := at.Mount
-	if m == nil || m.ns != ns || at.Dentry != m.root || m.dead {
+	if m == nil || m.ns != ns || at.Dentry != m.root || m.dead.Load() {
 		return unix.EINVAL
 	}
 	m.flags.Store(flags & mountFlags)

@@ -29,6 +29,9 @@ func (p Path) pin() bool {
 	}
 	if p.Mount != nil {
 		p.Mount.users.Add(1)
+		if p.Mount.expiring.Load() {
+			p.Mount.expiring.Store(false)
+		}
 	}
 	return true
 }
@@ -38,8 +41,10 @@ func (p Path) unpin() {
 		return
 	}
 	p.Dentry.unpin()
-	if p.Mount != nil {
-		p.Mount.users.Add(-1)
+	if m := p.Mount; m != nil && m.users.Add(-1) == 0 && m.dead.Load() {
+		m.ns.mu.Lock()
+		m.ns.finish(m)
+		m.ns.mu.Unlock()
 	}
 }
 

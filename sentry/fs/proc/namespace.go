@@ -22,6 +22,8 @@ const (
 	utsIno     = 0xeffffffe
 	ipcIno     = 0xefffffff
 	dynamicIno = 0xf0000000
+	// Mount namespaces are numbered by themselves.
+	mntDynamicIno = 0xf8000000
 )
 
 // namespace is a name in /proc/PID/ns.
@@ -87,6 +89,11 @@ func (s *subject) namespace(ns *namespace) place {
 	f := &namespaceInode{kind: ns.kind, ino: ns.ino, clone: ns.clone}
 	if ns.pids != nil {
 		f = pidNamespace(ns.pids(s.thread()))
+	}
+	if ns.clone == unix.CLONE_NEWNS {
+		if at, err := s.context(); err == nil && at.Namespace().ID() != 0 {
+			f.ino = mntDynamicIno + at.Namespace().ID()
+		}
 	}
 	return place{path: f.place()}
 }

@@ -114,6 +114,33 @@ func (fs *FS) Statfs() (unix.Statfs_t, error) {
 	return s, nil
 }
 
+// Unmounted implements vfs.Unmounter: all contents go, except for those of files
+// that are mapped.
+func (fs *FS) Unmounted() {
+	dirs := []*dir{fs.root}
+	for len(dirs) > 0 {
+		d := dirs[len(dirs)-1]
+		dirs = dirs[:len(dirs)-1]
+		d.mu.Lock()
+		order := d.order
+		d.names, d.order, d.holes, d.nlink = nil, nil, 0, 0
+		d.mu.Unlock()
+		for _, e := range order {
+			switch m := e.inode.(type) {
+			case nil:
+			case *dir:
+				dirs = append(dirs, m)
+			default:
+				n := m.base()
+				n.mu.Lock()
+				n.nlink = max(n.nlink, 1) - 1
+				n.mu.Unlock()
+				release(m, 0)
+			}
+		}
+	}
+}
+
 // charge takes n pages of what the file system may hold.
 func (fs *FS) charge(n uint64) error {
 	if fs.size == 0 {
