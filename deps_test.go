@@ -22,9 +22,9 @@ sentry                → sentry/syscalls sentry/trace sentry/task
                         sentry/socket/netns sentry/fdtable sentry/vfs sentry/futex loader sentry/clock procmgr mm mm/memfile platform hostcall
 sentry/syscalls       → sentry/task
                         sentry/fs/pipe sentry/fs/eventfd sentry/fs/epoll sentry/fs/timerfd sentry/fs/signalfd sentry/fs/inotify sentry/fs/tmpfs
-                        sentry/socket sentry/fdtable sentry/vfs sentry/vfs/lock sentry/futex loader sentry/timers sentry/clock procmgr mm mm/memfile
+                        sentry/socket sentry/fdtable sentry/vfs sentry/vfs/lock sentry/futex sentry/seccomp loader sentry/timers sentry/clock procmgr mm mm/memfile
 sentry/trace          → sentry/task procmgr mm
-sentry/task           → sentry/insn sentry/fs/pipe sentry/fs/epoll sentry/fs/signalfd sentry/fs/inotify sentry/fs/tmpfs
+sentry/task           → sentry/insn sentry/seccomp sentry/fs/pipe sentry/fs/epoll sentry/fs/signalfd sentry/fs/inotify sentry/fs/tmpfs
                         sentry/socket/netns sentry/fdtable sentry/vfs sentry/futex loader sentry/timers sentry/clock procmgr mm mm/memfile platform hostcall
 sentry/timers         → sentry/clock procmgr
 
@@ -59,6 +59,7 @@ sentry/vfs/lock       →
 sentry/futex          →
 sentry/cpuid          →
 sentry/insn           →
+sentry/seccomp        →
 
 loader                → sentry/clock mm mm/memfile hostcall
 sentry/clock          → hostcall

@@ -111,6 +111,13 @@ func (t *Thread) wake() {
 	}
 }
 
+// Interrupt makes the thread come back from guest code soon, if it is in any.
+func (t *Thread) Interrupt() {
+	t.p.mu.Lock()
+	defer t.p.mu.Unlock()
+	t.wake()
+}
+
 // Unpark makes Block look at its channel, and at what is pending.
 func (t *Thread) Unpark() {
 	if p := t.parker(); p != nil {

@@ -98,7 +98,10 @@ func sysPrctl(t *task.Task, a *task.Args) (uint64, error) {
 	case unix.PR_GET_TIMERSLACK:
 		return t.TimerSlack(), nil
 	case unix.PR_GET_SECCOMP:
-		return 0, nil
+		mode, _ := t.Seccomp()
+		return uint64(mode), nil
+	case unix.PR_SET_SECCOMP:
+		return prctlSeccomp(t, a[1], a.Addr(2))
 	case unix.PR_GET_TSC:
 		return 0, t.Memory().Space.StoreUint32(a.Addr(1), unix.PR_TSC_ENABLE)
 	case unix.PR_SET_TSC:

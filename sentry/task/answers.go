@@ -14,15 +14,16 @@ var answered = [...]int{
 	unix.SYS_GETPID, unix.SYS_GETTID, unix.SYS_GETUID, unix.SYS_GETGID, unix.SYS_GETEUID, unix.SYS_GETEGID,
 }
 
-// publish tells the platform the results of calls that it may answer itself. With
-// a tracer it may not: every call is to be seen.
+// publish tells the platform the results of calls that it may answer itself. It may
+// not when somebody is to see every call: a tracer, a filter.
 func (t *Task) publish() {
 	to, ok := t.ctx.(platform.CallAnswerer)
 	if !ok {
 		return
 	}
+	seen := t.tracer != nil || t.seccomp.Load() != nil
 	for _, nr := range answered {
 		v, err := t.k.Syscalls[nr].Fn(t, &Args{})
-		to.SetAnswer(nr, v, err == nil && t.tracer == nil)
+		to.SetAnswer(nr, v, err == nil && !seen)
 	}
 }

@@ -88,7 +88,10 @@ func (t *Task) Clone(o CloneArgs) (uint64, error) {
 			return undo(unix.EFAULT)
 		}
 	}
-	th.SetData(child)
+	t.group.filters.Lock()
+	child.seccomp.Store(t.seccomp.Load())
+	th.SetData(child) // from now on a change for all threads reaches it
+	t.group.filters.Unlock()
 	t.k.tasks.Add(1)
 	if err := t.k.Platform.Spawn(t.ctx, child.mem.Guest, child.run); err != nil {
 		t.k.tasks.Done()

@@ -112,6 +112,9 @@ func (t *Task) load(exe *vfs.File, name string, a *ExecArgs) (*Memory, *loader.I
 		exe.DecRef()
 		return nil, nil, next, err
 	}
+	if t.seccomp.Load() != nil {
+		mem.Unpatch()
+	}
 	img, err := loader.Load(loader.Request{
 		Space:      mem.Space,
 		File:       executable{exe},

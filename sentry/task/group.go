@@ -17,6 +17,8 @@ type group struct {
 	calls atomic.Uint64 // system calls that came to the sentry
 	refs  atomic.Int32  // tasks
 
+	filters sync.Mutex // taken while Task.seccomp of one of the tasks changes
+
 	mu     sync.Mutex
 	timers *timers.Set // nil until it is needed
 }

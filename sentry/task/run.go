@@ -52,6 +52,10 @@ func (t *Task) run(ctx platform.Context) {
 			t.pageFault(&ex)
 		case platform.ExitSignal:
 			t.exception(&ex)
+		case platform.ExitInterrupted:
+			if t.unpublished.Swap(false) {
+				t.publish()
+			}
 		}
 	}
 }
@@ -121,6 +125,14 @@ func (t *Task) syscall() {
 	t.group.calls.Add(1)
 	args := &t.args
 	*args = Args{regs.Rdi, regs.Rsi, regs.Rdx, regs.R10, regs.R8, regs.R9}
+	if s := t.seccomp.Load(); s != nil && !t.mayCall(s, regs) {
+		return
+	}
+	t.serve(regs, args)
+}
+
+// serve runs the handler of a call and sets its result.
+func (t *Task) serve(regs *platform.Registers, args *Args) {
 	var ret uint64
 	var err error
 	if t.tracer == nil {

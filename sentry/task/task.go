@@ -29,9 +29,10 @@ type Task struct {
 	k  *Kernel
 	th *procmgr.Thread
 
-	group    *group        // shared with the process's other threads
-	affinity atomic.Value  // []uint64
-	slack    atomic.Uint64 // of timers, in nanoseconds
+	group    *group                       // shared with the process's other threads
+	affinity atomic.Value                 // []uint64
+	slack    atomic.Uint64                // of timers, in nanoseconds
+	seccomp  atomic.Pointer[seccompState] // nil: all calls are allowed
 
 	// mu guards the pointers below against readers that are not this task's
 	// goroutine; the goroutine itself reads them without it.
@@ -42,6 +43,7 @@ type Task struct {
 
 	robustList  hostarch.Addr // set_robust_list(2); under mu
 	futexesGone atomic.Bool   // between giving up futexes and new memory
+	unpublished atomic.Bool   // what publish says has changed
 
 	// The rest belongs to the task's goroutine.
 

@@ -66,6 +66,8 @@ type Task interface {
 	// TimerSlack is the timer slack in nanoseconds; 0 sets the default.
 	TimerSlack() uint64
 	SetTimerSlack(ns uint64)
+	// Seccomp is the mode (PR_GET_SECCOMP), and how many filters there are.
+	Seccomp() (mode, filters int)
 }
 
 // Clock reads the clocks of the system, in nanoseconds (sentry/clock).

@@ -37,7 +37,7 @@ func (s *subject) status(b *bytes.Buffer) error {
 		}
 	}
 	s.statusSignals(b, th)
-	s.statusPrivileges(b, th.Credentials())
+	s.statusPrivileges(b, th.Credentials(), t)
 	s.statusCPUs(b, th, t)
 	return nil
 }
@@ -157,7 +157,7 @@ func (s *subject) threadCount() int {
 }
 
 // statusPrivileges is task_cap and task_seccomp.
-func (s *subject) statusPrivileges(b *bytes.Buffer, c *procmgr.Credentials) {
+func (s *subject) statusPrivileges(b *bytes.Buffer, c *procmgr.Credentials, t Task) {
 	for _, f := range [...]struct {
 		name string
 		set  procmgr.CapSet
@@ -167,7 +167,11 @@ func (s *subject) statusPrivileges(b *bytes.Buffer, c *procmgr.Credentials) {
 	} {
 		fmt.Fprintf(b, "%s:\t%016x\n", f.name, uint64(f.set))
 	}
-	fmt.Fprintf(b, "NoNewPrivs:\t%d\nSeccomp:\t0\nSeccomp_filters:\t0\n", bit(c.NoNewPrivs))
+	mode, filters := 0, 0
+	if t != nil {
+		mode, filters = t.Seccomp()
+	}
+	fmt.Fprintf(b, "NoNewPrivs:\t%d\nSeccomp:\t%d\nSeccomp_filters:\t%d\n", bit(c.NoNewPrivs), mode, filters)
 	b.WriteString("Speculation_Store_Bypass:\tunknown\nSpeculationIndirectBranch:\tunknown\n")
 }
 

@@ -155,6 +155,7 @@ func (t *task) Affinity() []uint64      { return []uint64{0b101} }
 func (t *task) SchedPolicy() uint32     { return 3 }
 func (t *task) TimerSlack() uint64      { return t.slack.Load() }
 func (t *task) SetTimerSlack(ns uint64) { t.slack.Store(ns) }
+func (t *task) Seccomp() (int, int)     { return 0, 0 }
 
 // noGuest is a Mapper without a guest side.
 type noGuest struct{}
