@@ -15,13 +15,7 @@ import (
 // delivery loses neither. The guests' faults are counted by what they store, and
 // they take turns on one vCPU: what is on its way to one must not hit another.
 func TestInterruptedFaults(t *testing.T) {
-	e := platformtest.NewEnv(t, func(tb testing.TB, fd int) platform.Platform {
-		p, err := New(Config{MemoryFD: fd, VCPUs: 1})
-		if err != nil {
-			tb.Fatal(err)
-		}
-		return p
-	})
+	e := platformtest.NewEnv(t, oneVCPU)
 	const guests, pages = 3, 400
 	var wait []func()
 	var spaces []*platformtest.Space

@@ -21,10 +21,7 @@ func start(tb testing.TB, c Config) *KVM {
 		tb.Fatal(err)
 	}
 	c.MemoryFD = fd
-	p, err := New(c)
-	if err != nil {
-		tb.Fatal(err)
-	}
+	p := newKVM(tb, c)
 	tb.Cleanup(p.Close)
 	return p
 }
