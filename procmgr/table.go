@@ -37,6 +37,8 @@ type Table struct {
 	ended      Rusage // of all threads that have ended
 	namespaces uint64 // made so far
 
+	load loadAverage
+
 	processes atomic.Int64 // live and zombie
 	threads   atomic.Int64
 	forks     atomic.Uint64

@@ -73,6 +73,9 @@ func sysSysinfo(t *task.Task, a *task.Args) (uint64, error) {
 	var b [112]byte
 	le := binary.LittleEndian
 	le.PutUint64(b[0:], uint64((up+nanosPerSecond-1)/nanosPerSecond))
+	for i, avg := range k.Procs.LoadAverage() {
+		le.PutUint64(b[8+8*i:], uint64(avg*(1<<16)))
+	}
 	le.PutUint64(b[32:], total)
 	le.PutUint64(b[40:], free)
 	le.PutUint16(b[80:], uint16(min(k.Procs.ProcessCount(), 0xffff)))

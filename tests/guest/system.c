@@ -22,6 +22,17 @@ static void information(void) {
   struct sysinfo si;
   SYS(sysinfo(&si));
   CHECK(si.uptime >= 0 && si.totalram > 0 && si.mem_unit > 0 && si.freeram <= si.totalram && si.procs > 0);
+  ERR(EFAULT, syscall(SYS_sysinfo, 8));
+  // The load is what /proc tells, but for what happens in between.
+  double load[3];
+  FILE *f = fopen("/proc/loadavg", "r");
+  CHECK(f && fscanf(f, "%lf %lf %lf", &load[0], &load[1], &load[2]) == 3);
+  fclose(f);
+  SYS(sysinfo(&si));
+  for (int i = 0; i < 3; i++) {
+    double d = si.loads[i] / 65536.0 - load[i];
+    CHECK(d > -load[i] / 4 - 0.5 && d < load[i] / 4 + 0.5);
+  }
   CHECK(sysconf(_SC_NPROCESSORS_ONLN) >= 1);
   EQ(4096, sysconf(_SC_PAGESIZE));
 }

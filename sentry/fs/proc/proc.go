@@ -2,8 +2,7 @@
 //
 // Everything in it is made when it is read, from the process table (procmgr) and,
 // for what a guest thread runs with, from the object that Thread.Data holds (Task).
-// What the rest of the sentry knows comes by Config. Nothing is kept here but the
-// load average.
+// What the rest of the sentry knows comes by Config. Nothing is kept here.
 //
 //	/            root: a fixed list (system.go, cpuinfo.go, sysctl.go) and the processes
 //	/PID         taskDir, of a process or of one of its threads (pid.go)
@@ -124,9 +123,6 @@ type FS struct {
 
 	entries []entry    // of a process's directory
 	netDir  *synth.Dir // nil: no network
-
-	loadMu sync.Mutex
-	load   loadAverage
 }
 
 // magic is PROC_SUPER_MAGIC.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"maps"
-	"math"
 	"slices"
 	"time"
 
@@ -43,38 +42,10 @@ func (fs *FS) interrupts(b *bytes.Buffer) error {
 	return nil
 }
 
-// loadAverage is the average number of threads that were running, over the last 1,
-// 5 and 15 minutes. It is brought up to date when somebody reads it, from the
-// processor time that was used meanwhile; Linux, which looks every five seconds,
-// also counts the threads that waited for a processor.
-type loadAverage struct {
-	at   time.Duration // on CLOCK_BOOTTIME
-	used time.Duration // processor time of all threads
-	avg  [3]float64
-}
-
-func (l *loadAverage) update(now, used time.Duration) {
-	passed := now - l.at
-	if l.at == 0 || passed <= 0 {
-		l.at, l.used = now, used
-		return
-	}
-	busy := float64(used-l.used) / float64(passed)
-	for i, window := range [3]time.Duration{time.Minute, 5 * time.Minute, 15 * time.Minute} {
-		keep := math.Exp(-float64(passed) / float64(window))
-		l.avg[i] = l.avg[i]*keep + busy*(1-keep)
-	}
-	l.at, l.used = now, used
-}
-
 // loadavg is /proc/loadavg.
 func (fs *FS) loadavg(b *bytes.Buffer) error {
-	u := fs.cfg.Procs.Usage()
 	running, total := fs.cfg.Procs.Loads()
-	fs.loadMu.Lock()
-	fs.load.update(fs.now(), u.UserTime+u.SystemTime)
-	avg := fs.load.avg
-	fs.loadMu.Unlock()
+	avg := fs.cfg.Procs.LoadAverage()
 	fmt.Fprintf(b, "%.2f %.2f %.2f %d/%d %d\n", avg[0], avg[1], avg[2], running, total, fs.cfg.Procs.LastPID())
 	return nil
 }
