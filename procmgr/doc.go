@@ -49,6 +49,12 @@
 // and SIGCONT act when they are sent, as far as they throw each other away, and a stop
 // is complete when the last thread is in NextWork.
 //
+// # Statistics
+//
+// Nothing is measured on the way of a call. Processor time is asked of the Runner, if it
+// is a CPUMeter, when somebody wants to know and when the thread ends; a process's is
+// the sum over its threads, and passes to the parent that waits for it.
+//
 // # Locks
 //
 //	Table.mu           hierarchy: parents and children, groups, sessions and
