@@ -67,6 +67,9 @@ type Request struct {
 	UID, EUID, GID, EGID uint32
 	// Secure is AT_SECURE: the program has privileges that its caller has not.
 	Secure bool
+	// NoFSGSBase hides that programs can set the bases of FS and GS by
+	// instructions (HWCAP2_FSGSBASE): the platform uses GS.
+	NoFSGSBase bool
 	// Prepare, if it is not nil, is told of the program itself, after all scripts,
 	// and may change who runs it (UID to Secure): what a script's own file says
 	// about that does not count.

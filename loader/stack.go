@@ -153,8 +153,12 @@ func auxv(r *Request, info auxInfo, vdso, random, execfn, platform uint64) []byt
 	}
 	put(atSecure, secure)
 	put(atRandom, random)
-	if cpu.hwcap2 != 0 {
-		put(atHWCap2, cpu.hwcap2)
+	hwcap2 := cpu.hwcap2
+	if r.NoFSGSBase {
+		hwcap2 &^= hwcap2FSGSBase
+	}
+	if hwcap2 != 0 {
+		put(atHWCap2, hwcap2)
 	}
 	put(atExecFn, execfn)
 	put(atPlatform, platform)
@@ -164,27 +168,29 @@ func auxv(r *Request, info auxInfo, vdso, random, execfn, platform uint64) []byt
 
 // Tags of the auxiliary vector (getauxval(3)).
 const (
-	atNull        = 0
-	atPhdr        = 3
-	atPhent       = 4
-	atPhnum       = 5
-	atPageSz      = 6
-	atBase        = 7
-	atFlags       = 8
-	atEntry       = 9
-	atUID         = 11
-	atEUID        = 12
-	atGID         = 13
-	atEGID        = 14
-	atPlatform    = 15
-	atHWCap       = 16
-	atClkTck      = 17
-	atSecure      = 23
-	atRandom      = 25
-	atHWCap2      = 26
-	atExecFn      = 31
-	atSysinfoEhdr = 33
-	atMinSigStkSz = 51
+	atNull     = 0
+	atPhdr     = 3
+	atPhent    = 4
+	atPhnum    = 5
+	atPageSz   = 6
+	atBase     = 7
+	atFlags    = 8
+	atEntry    = 9
+	atUID      = 11
+	atEUID     = 12
+	atGID      = 13
+	atEGID     = 14
+	atPlatform = 15
+	atHWCap    = 16
+	atClkTck   = 17
+	atSecure   = 23
+	atRandom   = 25
+	atHWCap2   = 26
+
+	hwcap2FSGSBase = 1 << 1
+	atExecFn       = 31
+	atSysinfoEhdr  = 33
+	atMinSigStkSz  = 51
 )
 
 // features are what the host's kernel says of the processor, which is the

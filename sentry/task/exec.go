@@ -123,6 +123,7 @@ func (t *Task) load(exe *vfs.File, name string, a *ExecArgs) (*Memory, *loader.I
 		Env:        a.Env,
 		Open:       t.openInterpreter,
 		VDSO:       t.k.VDSO,
+		NoFSGSBase: t.k.patcher != nil,
 		StackLimit: limits.Soft(unix.RLIMIT_STACK),
 		Prepare: func(r *loader.Request, exe loader.File) error {
 			var err error

@@ -78,11 +78,14 @@ func (p *patches) inherit(from *patches) {
 // trapped is told of a call that trapped at the task's RIP.
 func (t *Task) trapped() {
 	regs := t.ctx.Registers()
-	if t.k.patcher == nil || !t.sites.hit(regs.Rip) {
+	if t.k.patcher == nil {
 		return
 	}
 	if regs.Gs_base != 0 { // set by WRGSBASE
 		t.mem.Unpatch()
+		return
+	}
+	if !t.sites.hit(regs.Rip) {
 		return
 	}
 	alone := t.mem.Users() == 1 && t.frames == 0
