@@ -225,7 +225,6 @@ func (t *Thread) Start() {
 	if !p.started {
 		p.started = true
 		p.id.process.Store(p)
-		p.watchCPU()
 		if p.parent != nil {
 			p.parent.countChild(p, 1)
 		}

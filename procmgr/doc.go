@@ -60,13 +60,13 @@
 //	Table.mu           hierarchy: parents and children, groups, sessions and
 //	                   terminals, pid namespaces and ids, what Wait collects; held
 //	                   while signals are sent
-//	LimitSet.mu        changes of resource limits
 //	  Process.mu       threads of the process, signals, stops; of two processes the
 //	                   child's first, and only under Table.mu
 //	    sigHand.mu     dispositions
 //	    Table.userMu   counts of each user
 //	    scheduler.mu   who waits for a run slot
 //	    a waiter.Queue and what its listeners take
+//	LimitSet.mu        changes of resource limits; nothing is taken under it
 //
 // Look-ups by id, credentials, limits, states and Pending take no lock. Nothing that
 // is called under these locks (Runner, listeners) calls this package.

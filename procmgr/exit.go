@@ -110,7 +110,6 @@ func (t *Thread) FinishExit() (status uint32, last bool) {
 		status = p.groupCode
 		p.exitStatus = status
 		p.queue.removeAll(tb, ^SigSet(0))
-		p.watchCPU()
 	} else {
 		p.retarget(p.queue.set)
 		if len(p.threads) == 1 && p.execAlone != nil {

@@ -44,17 +44,6 @@ func (l *LimitSet) RaiseCPU(soft uint64) {
 // All returns all limits.
 func (l *LimitSet) All() [NumLimits]Limit { return *l.limits.Load() }
 
-// raiseSoft sets a soft limit, unless somebody changed the limit meanwhile.
-func (l *LimitSet) raiseSoft(resource int, old Limit, soft uint64) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	all := l.All()
-	if all[resource] == old {
-		all[resource].Cur = min(soft, old.Max)
-		l.limits.Store(&all)
-	}
-}
-
 // RLIMIT_SIGPENDING and RLIMIT_RTTIME, which package unix lacks.
 const (
 	rlimitSigPending = 11
@@ -125,10 +114,5 @@ func (tb *Table) Prlimit(t *Thread, pid, resource int, next *Limit) (Limit, erro
 	}
 	all[resource] = *next
 	l.limits.Store(&all)
-	if resource == unix.RLIMIT_CPU {
-		p.mu.Lock()
-		p.watchCPU()
-		p.mu.Unlock()
-	}
 	return old, nil
 }

@@ -2,7 +2,6 @@ package procmgr
 
 import (
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -151,63 +150,4 @@ func TestPriority(t *testing.T) {
 	set(q, unix.PRIO_PROCESS, 0, 4, unix.EACCES)
 	set(init, unix.PRIO_USER, 5, 3, nil)
 	get(unix.PRIO_USER, 5, 3)
-}
-
-func TestCPULimit(t *testing.T) {
-	tb, init := newTable(t)
-	p := fork(t, init)
-	catch(t, p, unix.SIGXCPU)
-	set := func(soft, hard uint64) {
-		t.Helper()
-		if _, err := tb.Prlimit(init, p.ID(), unix.RLIMIT_CPU, &Limit{soft, hard}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	set(2, 4)
-	p.AccountUser(1900 * time.Millisecond)
-	time.Sleep(10 * time.Millisecond)
-	quiet(t, p)
-	p.AccountSystem(200 * time.Millisecond)
-	p.p.checkCPU() // it would be looked at again when the rest can have passed
-	if i := delivered(t, p); i.Signo != int32(unix.SIGXCPU) || i.Code != SIKernel {
-		t.Errorf("%+v", i)
-	}
-	if l := p.p.limits.Get(unix.RLIMIT_CPU); l != (Limit{3, 4}) {
-		t.Errorf("the next one comes at %+v", l)
-	}
-	p.p.checkCPU()
-	quiet(t, p)
-	p.AccountUser(time.Second)
-	p.p.checkCPU()
-	delivered(t, p)
-	p.AccountUser(time.Second)
-	p.p.checkCPU()
-	exits(t, p, 0)
-	if s, _ := p.p.ExitStatus(); s != SignalStatus(unix.SIGKILL) {
-		t.Errorf("status %#x", s)
-	}
-
-	// The timer finds it by itself; a child has the limit, too, and its own time.
-	p = fork(t, init)
-	set(0, Infinity)
-	if err := eventually(p.Pending); err != nil {
-		t.Error("no SIGXCPU")
-	}
-	p = fork(t, init)
-	set(1, 1)
-	c := fork(t, p)
-	c.AccountUser(time.Second)
-	c.p.mu.Lock()
-	c.p.watchCPU()
-	c.p.mu.Unlock()
-	if err := eventually(c.Killed); err != nil {
-		t.Error("the child lives on")
-	}
-	if p.Killed() {
-		t.Error("the parent pays for the child")
-	}
-	set(Infinity, Infinity)
-	p.AccountUser(time.Hour)
-	time.Sleep(2 * cpuPoll)
-	quiet(t, p)
 }

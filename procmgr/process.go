@@ -75,7 +75,6 @@ type Process struct {
 	gone       Rusage // of threads that have ended
 	goneIO     IO
 	childUsage Rusage
-	cpuTimer   *time.Timer // of RLIMIT_CPU; nil: it was never limited
 
 	first Thread     // these two spare allocations
 	alone [1]*Thread // the memory of threads while there is one
