@@ -2,7 +2,6 @@ package syscalls
 
 import (
 	"encoding/binary"
-	"slices"
 
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/hostarch"
@@ -11,19 +10,23 @@ import (
 )
 
 func sysGetuid(t *task.Task, a *task.Args) (uint64, error) {
-	return uint64(t.Thread().Credentials().RUID), nil
+	r, _, _, _ := t.Thread().Credentials().UIDs()
+	return uint64(r), nil
 }
 
 func sysGeteuid(t *task.Task, a *task.Args) (uint64, error) {
-	return uint64(t.Thread().Credentials().EUID), nil
+	_, e, _, _ := t.Thread().Credentials().UIDs()
+	return uint64(e), nil
 }
 
 func sysGetgid(t *task.Task, a *task.Args) (uint64, error) {
-	return uint64(t.Thread().Credentials().RGID), nil
+	r, _, _, _ := t.Thread().Credentials().GIDs()
+	return uint64(r), nil
 }
 
 func sysGetegid(t *task.Task, a *task.Args) (uint64, error) {
-	return uint64(t.Thread().Credentials().EGID), nil
+	_, e, _, _ := t.Thread().Credentials().GIDs()
+	return uint64(e), nil
 }
 
 func storeIDs(t *task.Task, a *task.Args, ids ...uint32) (uint64, error) {
@@ -36,13 +39,13 @@ func storeIDs(t *task.Task, a *task.Args, ids ...uint32) (uint64, error) {
 }
 
 func sysGetresuid(t *task.Task, a *task.Args) (uint64, error) {
-	c := t.Thread().Credentials()
-	return storeIDs(t, a, c.RUID, c.EUID, c.SUID)
+	r, e, s, _ := t.Thread().Credentials().UIDs()
+	return storeIDs(t, a, r, e, s)
 }
 
 func sysGetresgid(t *task.Task, a *task.Args) (uint64, error) {
-	c := t.Thread().Credentials()
-	return storeIDs(t, a, c.RGID, c.EGID, c.SGID)
+	r, e, s, _ := t.Thread().Credentials().GIDs()
+	return storeIDs(t, a, r, e, s)
 }
 
 func sysSetuid(t *task.Task, a *task.Args) (uint64, error) {
@@ -77,14 +80,14 @@ func sysSetresgid(t *task.Task, a *task.Args) (uint64, error) {
 
 // sysSetfsuid is setfsuid(2): it returns the old id and never fails.
 func sysSetfsuid(t *task.Task, a *task.Args) (uint64, error) {
-	old := t.Thread().Credentials().FSUID
+	_, _, _, old := t.Thread().Credentials().UIDs()
 	c := t.Thread().Credentials().Setfsuid(a.Uint(0))
 	return uint64(old), t.SetCredentials(c, nil)
 }
 
 // sysSetfsgid is setfsgid(2).
 func sysSetfsgid(t *task.Task, a *task.Args) (uint64, error) {
-	old := t.Thread().Credentials().FSGID
+	_, _, _, old := t.Thread().Credentials().GIDs()
 	c := t.Thread().Credentials().Setfsgid(a.Uint(0))
 	return uint64(old), t.SetCredentials(c, nil)
 }
@@ -93,7 +96,7 @@ func sysSetfsgid(t *task.Task, a *task.Args) (uint64, error) {
 const maxGroups = 65536
 
 func sysGetgroups(t *task.Task, a *task.Args) (uint64, error) {
-	n, groups := a.Int(0), t.Thread().Credentials().Groups
+	n, groups := a.Int(0), t.Thread().Credentials().GroupIDs()
 	if n < 0 {
 		return 0, unix.EINVAL
 	}
@@ -112,8 +115,8 @@ func sysGetgroups(t *task.Task, a *task.Args) (uint64, error) {
 }
 
 func sysSetgroups(t *task.Task, a *task.Args) (uint64, error) {
-	if !t.Thread().Credentials().HasCap(unix.CAP_SETGID) {
-		return 0, unix.EPERM
+	if err := t.Thread().Credentials().MaySetgroups(); err != nil {
+		return 0, err
 	}
 	n := a.Uint(0)
 	if n > maxGroups {
@@ -127,7 +130,6 @@ func sysSetgroups(t *task.Task, a *task.Args) (uint64, error) {
 	for ; len(b) > 0; b = b[4:] {
 		groups = append(groups, binary.LittleEndian.Uint32(b))
 	}
-	slices.Sort(groups)
 	c, err := t.Thread().Credentials().Setgroups(groups)
 	return 0, t.SetCredentials(c, err)
 }

@@ -6,6 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/hostarch"
 
+	"runsc-lite/procmgr"
 	"runsc-lite/sentry/task"
 	"runsc-lite/sentry/vfs"
 )
@@ -348,7 +349,22 @@ func sysFchownat(t *task.Task, a *task.Args) (uint64, error) {
 	return fchownat(t, a.Int(0), a.Addr(1), a.Uint(2), a.Uint(3), a.Uint(4))
 }
 
+// hostIDs turns the ids of a chown call into those that files have: EINVAL for what is
+// no id in the caller's user namespace.
+func hostIDs(t *task.Task, uid, gid uint32) (u, g uint32, err error) {
+	ns := t.Thread().Credentials().UserNS
+	u, g = ns.HostUID(uid), ns.HostGID(gid)
+	if uid != procmgr.NoID && u == procmgr.NoID || gid != procmgr.NoID && g == procmgr.NoID {
+		return 0, 0, unix.EINVAL
+	}
+	return u, g, nil
+}
+
 func fchownat(t *task.Task, dirfd int32, addr hostarch.Addr, uid, gid, flags uint32) (uint64, error) {
+	uid, gid, err := hostIDs(t, uid, gid)
+	if err != nil {
+		return 0, err
+	}
 	return withPlace(t, dirfd, addr, flags, func(c *vfs.Caller, dir *vfs.File, path string) error {
 		return c.Chown(dir, path, uid, gid, flags)
 	})
@@ -360,7 +376,11 @@ func sysFchown(t *task.Task, a *task.Args) (uint64, error) {
 		return 0, err
 	}
 	defer f.DecRef()
-	return 0, t.Caller().Chown(f, "", a.Uint(1), a.Uint(2), unix.AT_EMPTY_PATH)
+	uid, gid, err := hostIDs(t, a.Uint(1), a.Uint(2))
+	if err != nil {
+		return 0, err
+	}
+	return 0, t.Caller().Chown(f, "", uid, gid, unix.AT_EMPTY_PATH)
 }
 
 func sysTruncate(t *task.Task, a *task.Args) (uint64, error) {

@@ -20,8 +20,9 @@ func copyOutStat(t *task.Task, addr hostarch.Addr, s *vfs.Stat) error {
 	le.PutUint64(b[8:], s.Ino)
 	le.PutUint64(b[16:], uint64(s.Nlink))
 	le.PutUint32(b[24:], s.Mode)
-	le.PutUint32(b[28:], s.UID)
-	le.PutUint32(b[32:], s.GID)
+	ns := t.Thread().Credentials().UserNS
+	le.PutUint32(b[28:], ns.UID(s.UID))
+	le.PutUint32(b[32:], ns.GID(s.GID))
 	le.PutUint64(b[40:], s.Rdev)
 	le.PutUint64(b[48:], uint64(s.Size))
 	le.PutUint64(b[56:], uint64(s.Blksize))
@@ -103,8 +104,9 @@ func copyOutStatx(t *task.Task, addr hostarch.Addr, s *vfs.Stat) error {
 	le.PutUint32(b[0:], mask)
 	le.PutUint32(b[4:], s.Blksize)
 	le.PutUint32(b[16:], s.Nlink)
-	le.PutUint32(b[20:], s.UID)
-	le.PutUint32(b[24:], s.GID)
+	ns := t.Thread().Credentials().UserNS
+	le.PutUint32(b[20:], ns.UID(s.UID))
+	le.PutUint32(b[24:], ns.GID(s.GID))
 	le.PutUint16(b[28:], uint16(s.Mode))
 	le.PutUint64(b[32:], s.Ino)
 	le.PutUint64(b[40:], uint64(s.Size))

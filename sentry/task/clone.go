@@ -26,8 +26,8 @@ type CloneArgs struct {
 }
 
 // namespaces are the flags that need a feature which is not here yet.
-const namespaces = unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWUSER |
-	unix.CLONE_NEWNET | unix.CLONE_NEWCGROUP | unix.CLONE_INTO_CGROUP
+const namespaces = unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWNET |
+	unix.CLONE_NEWCGROUP | unix.CLONE_INTO_CGROUP
 
 // Clone is clone(2), fork(2) and vfork(2): it makes a thread like t, in t's
 // process or in a new one, and returns its id. Step by step, so that a
@@ -42,7 +42,9 @@ func (t *Task) Clone(o CloneArgs) (uint64, error) {
 	if o.Flags&namespaces != 0 || o.Flags&unix.CLONE_NEWNS != 0 && o.Flags&unix.CLONE_FS != 0 {
 		return 0, unix.EINVAL
 	}
-	if o.Flags&unix.CLONE_NEWNS != 0 && !t.th.Credentials().HasCap(unix.CAP_SYS_ADMIN) {
+	// In a new user namespace, who makes it may make others.
+	c := t.th.Credentials()
+	if o.Flags&(unix.CLONE_NEWNS|unix.CLONE_NEWUSER) == unix.CLONE_NEWNS && !c.HasCapIn(c.UserNS, unix.CAP_SYS_ADMIN) {
 		return 0, unix.EPERM
 	}
 	th, err := t.k.Procs.Fork(t.th, procmgr.CloneOptions{Flags: o.Flags, ExitSignal: o.ExitSignal, SetTID: o.SetTID})

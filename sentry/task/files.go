@@ -125,7 +125,7 @@ func (t *Task) Caller() *vfs.Caller {
 	if t.caller.FSContext != t.fs || t.callerCreds != c {
 		t.callerCreds = c
 		t.caller = vfs.Caller{FSContext: t.fs, Task: t, Creds: &vfs.Creds{
-			UID: c.FSUID, GID: c.FSGID, Groups: c.Groups, Caps: uint64(c.CapEffective),
+			UID: c.FSUID, GID: c.FSGID, Groups: c.Groups, Caps: uint64(c.FileCaps()),
 		}}
 	}
 	return &t.caller
@@ -136,7 +136,7 @@ func (t *Task) Caller() *vfs.Caller {
 func (t *Task) RealCreds() *vfs.Creds {
 	c := t.th.Credentials()
 	r := &vfs.Creds{UID: c.RUID, GID: c.RGID, Groups: c.Groups}
-	if c.RUID == 0 {
+	if c.RUID == 0 && c.UserNS == nil {
 		r.Caps = uint64(c.CapPermitted)
 	}
 	return r
@@ -190,8 +190,14 @@ func (t *Task) CheckFileSize(size int64) error {
 // SendSelf sends a signal to the calling thread, as if from itself.
 func (t *Task) SendSelf(sig unix.Signal) {
 	t.th.SendSignal(procmgr.SigInfo{
-		Signo: int32(sig), Code: procmgr.SIUser, PID: int32(t.PID()), UID: t.th.Credentials().RUID,
+		Signo: int32(sig), Code: procmgr.SIUser, PID: int32(t.PID()), UID: t.realUID(),
 	})
+}
+
+// realUID returns the user that t is, as it knows it itself.
+func (t *Task) realUID() uint32 {
+	c := t.th.Credentials()
+	return c.UserNS.UID(c.RUID)
 }
 
 // IoctlMemory returns t's memory for ioctl arguments.

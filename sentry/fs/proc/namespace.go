@@ -34,7 +34,16 @@ type namespace struct {
 	pids       func(th *procmgr.Thread) *procmgr.PIDNamespace // of the pid namespaces
 }
 
-// namespaces are those that there are: one of each but for pid namespaces.
+// userNamespace stands for a user namespace.
+func userNamespace(ns *procmgr.UserNamespace) *namespaceInode {
+	f := &namespaceInode{kind: "user", ino: userIno, clone: unix.CLONE_NEWUSER, user: ns}
+	if n := ns.Serial(); n != 0 {
+		f.ino = dynamicIno + 1<<24 + n
+	}
+	return f
+}
+
+// namespaces are those that there are: one of each but for pid and user namespaces.
 var namespaces = [...]namespace{
 	{"cgroup", "cgroup", cgroupIno, unix.CLONE_NEWCGROUP, nil},
 	{"ipc", "ipc", ipcIno, unix.CLONE_NEWIPC, nil},
@@ -87,8 +96,11 @@ func (d *namespaceDir) list(off int64, emit func(vfs.Entry) bool) error {
 // namespace finds the file that stands for one of the thread's namespaces.
 func (s *subject) namespace(ns *namespace) place {
 	f := &namespaceInode{kind: ns.kind, ino: ns.ino, clone: ns.clone}
-	if ns.pids != nil {
+	switch {
+	case ns.pids != nil:
 		f = pidNamespace(ns.pids(s.thread()))
+	case ns.clone == unix.CLONE_NEWUSER:
+		f = userNamespace(s.userNS())
 	}
 	if ns.clone == unix.CLONE_NEWNS {
 		if at, err := s.context(); err == nil && at.Namespace().ID() != 0 {
@@ -110,7 +122,8 @@ func pidNamespace(ns *procmgr.PIDNamespace) *namespaceInode {
 type namespaceInode struct {
 	kind       string
 	ino, clone uint64
-	pids       *procmgr.PIDNamespace // of a pid namespace
+	pids       *procmgr.PIDNamespace  // of a pid namespace
+	user       *procmgr.UserNamespace // of a user namespace
 }
 
 // place makes a place for the file, which is in no file tree.

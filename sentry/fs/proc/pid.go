@@ -162,10 +162,10 @@ func entries() []entry {
 		{"loginuid", reg | 0o444, both, text((*subject).loginUID)},
 		{"sessionid", reg | 0o444, both, text((*subject).loginUID)},
 		{"io", reg | 0o400, both, tracedText((*subject).io)},
-		{"uid_map", reg | 0o444, both, text((*subject).idMap)},
-		{"gid_map", reg | 0o444, both, text((*subject).idMap)},
-		{"projid_map", reg | 0o444, both, text((*subject).idMap)},
-		{"setgroups", reg | 0o444, both, text((*subject).setgroups)},
+		{"uid_map", reg | 0o644, both, newIDMap((*procmgr.UserNamespace).UIDMap, (*procmgr.UserNamespace).SetUIDMap)},
+		{"gid_map", reg | 0o644, both, newIDMap((*procmgr.UserNamespace).GIDMap, (*procmgr.UserNamespace).SetGIDMap)},
+		{"projid_map", reg | 0o644, both, text((*subject).projIDMap)},
+		{"setgroups", reg | 0o644, both, newSetgroups},
 		{"timerslack_ns", reg | 0o666, inProcess, newTimerSlack},
 	}
 }

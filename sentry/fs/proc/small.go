@@ -221,16 +221,3 @@ func (s *subject) io(b *bytes.Buffer) error {
 		n.ReadBytes, n.WrittenBytes, n.Reads, n.Writes, 0, 0)
 	return nil
 }
-
-// idMap is /proc/PID/uid_map, gid_map and projid_map: there is only the initial
-// user namespace (user_namespaces(7)).
-func (s *subject) idMap(b *bytes.Buffer) error {
-	fmt.Fprintf(b, "%10d %10d %10d\n", 0, 0, uint32(4294967295))
-	return nil
-}
-
-// setgroups is /proc/PID/setgroups.
-func (s *subject) setgroups(b *bytes.Buffer) error {
-	b.WriteString("allow\n")
-	return nil
-}
