@@ -288,7 +288,7 @@ var table = [...]task.Syscall{
 	269: {"faccessat", sysFaccessat, task.Full, ""},
 	270: {"pselect6", sysPselect6, task.Full, ""},
 	271: {"ppoll", sysPpoll, task.Full, ""},
-	272: {"unshare", sysUnshare, task.Partial, "CLONE_FILES, CLONE_FS, CLONE_SYSVSEM, CLONE_NEWPID, CLONE_NEWNS"},
+	272: {"unshare", sysUnshare, task.Partial, "CLONE_FILES, CLONE_FS, CLONE_SYSVSEM, CLONE_NEWPID, CLONE_NEWNS, CLONE_NEWUSER"},
 	273: {"set_robust_list", sysSetRobustList, task.Full, ""},
 	274: {"get_robust_list", sysGetRobustList, task.Full, ""},
 	275: {"splice", sysSplice, task.Full, ""},
