@@ -123,15 +123,15 @@ func (r *runPage) setImmediate(on bool) {
 
 // memoryRegion is struct kvm_userspace_memory_region.
 type memoryRegion struct {
-	slot, flags            uint32
+	slot, _                uint32
 	guest, size, userspace uint64
 }
 
 // cpuidEntry is struct kvm_cpuid_entry2.
 type cpuidEntry struct {
-	function, index, flags uint32
-	eax, ebx, ecx, edx     uint32
-	_                      [3]uint32
+	function, index, _ uint32
+	eax, _, ecx, edx   uint32
+	_                  [3]uint32
 }
 
 type cpuidTable struct {
@@ -150,8 +150,8 @@ type msrTable struct {
 }
 
 type xcrTable struct {
-	n, flags uint32
-	xcrs     [16]struct {
+	n, _ uint32
+	xcrs [16]struct {
 		xcr, _ uint32
 		value  uint64
 	}
@@ -159,8 +159,8 @@ type xcrTable struct {
 }
 
 type deviceAttr struct {
-	flags, group uint32
-	attr, addr   uint64
+	_, group   uint32
+	attr, addr uint64
 }
 
 // vcpuEvents is struct kvm_vcpu_events.
