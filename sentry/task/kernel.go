@@ -53,11 +53,11 @@ type Config struct {
 	// FileSystem makes what mount(2) mounts, for a caller in pids, and spells its
 	// options: ENODEV for types that there are not. nil: there are none.
 	FileSystem func(kind, options string, pids *procmgr.PIDNamespace) (vfs.FileSystem, string, error)
-	Net      *netns.Namespace
-	Tracer   Tracer // strace; nil for none
-	Log      *slog.Logger
-	CPUs     int // processors that the guest sees
-	Hostname string
+	Net        *netns.Namespace
+	Tracer     Tracer // strace; nil for none
+	Log        *slog.Logger
+	CPUs       int // processors that the guest sees
+	Hostname   string
 	// TotalMemory is how much memory guests see, in bytes.
 	TotalMemory uint64
 }
