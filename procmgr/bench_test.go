@@ -184,8 +184,8 @@ func BenchmarkFullTable(b *testing.B) {
 }
 
 func BenchmarkSignalSelf(b *testing.B) {
-	tb, t := populated(b, 2)
-	t = tb.GetThread(2)
+	tb, _ := populated(b, 2)
+	t := tb.GetThread(2)
 	t.SetRunner(nobody{})
 	t.Process().SetAction(unix.SIGUSR1, &SigAction{Handler: 1 << 20})
 	b.ReportAllocs()

@@ -52,6 +52,8 @@ type report struct {
 // this order.
 type reportQueue struct{ heap[Process, byAge] }
 
+var _ order[Process] = byAge{}
+
 type byAge struct{}
 
 func (byAge) less(a, b *Process) bool { return a.seq < b.seq }

@@ -133,10 +133,6 @@ func (s *sim) must(m *modelProc, want State) (answered bool) {
 
 // Ids.
 
-func (s *sim) used(n int) bool {
-	return slices.ContainsFunc(s.procs, func(m *modelProc) bool { return m.pid == n || m.group == n || m.session == n })
-}
-
 // nextPID returns the id that a new process gets, 0 if there is none.
 func (s *sim) nextPID() int {
 	used := map[int]bool{}

@@ -160,15 +160,6 @@ func sysRtSigtimedwait(t *task.Task, a *task.Args) (uint64, error) {
 	return uint64(info.Signo), nil
 }
 
-func userInfo(t *task.Task, sig int32, code int32) procmgr.SigInfo {
-	return procmgr.SigInfo{
-		Signo: sig,
-		Code:  code,
-		PID:   int32(t.PID()),
-		UID:   t.Thread().Credentials().RUID,
-	}
-}
-
 func sysKill(t *task.Task, a *task.Args) (uint64, error) {
 	return 0, t.Kernel().Procs.Kill(t.Thread(), int(a.Int(0)), unix.Signal(a.Int(1)))
 }
