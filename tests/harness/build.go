@@ -163,7 +163,7 @@ func Platforms(t testing.TB) []Target {
 	t.Helper()
 	list, set := os.LookupEnv("RUNSC_LITE_PLATFORMS")
 	if !set {
-		list = "ptrace"
+		list = "systrap,ptrace"
 	}
 	if list == "none" || list == "" {
 		return nil

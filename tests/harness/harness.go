@@ -8,7 +8,7 @@
 // The environment steers it:
 //
 //	RUNSC_LITE            the runner to test; default: built from this module
-//	RUNSC_LITE_PLATFORMS  comma-separated platforms; default "ptrace"; "none"
+//	RUNSC_LITE_PLATFORMS  comma-separated platforms; default "systrap,ptrace"; "none"
 //	                      runs natively only
 //	RUNSC_LITE_GUESTS     a directory with guest programs already built
 //	RUNSC_LITE_PROBE      the program of tests/bench already built
