@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
-	"sort"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -167,24 +166,21 @@ func preempt() error {
 
 func timers() error {
 	start := time.Now()
-	var order []int
-	var mu sync.Mutex
+	var at [5]time.Duration
 	var wg sync.WaitGroup
-	for i := range 5 {
+	for i := range at {
 		wg.Add(1)
 		time.AfterFunc(time.Duration(i+1)*20*time.Millisecond, func() {
 			defer wg.Done()
-			mu.Lock()
-			defer mu.Unlock()
-			order = append(order, i)
+			at[i] = time.Since(start)
 		})
 	}
 	wg.Wait()
-	if d := time.Since(start); d < 100*time.Millisecond {
-		return fmt.Errorf("took only %v", d)
-	}
-	if !sort.IntsAreSorted(order) {
-		return fmt.Errorf("order %v", order)
+	// Late they may be, as far as anybody knows how busy the machine is.
+	for i, d := range at {
+		if d < time.Duration(i+1)*20*time.Millisecond {
+			return fmt.Errorf("timer %d after %v", i, d)
+		}
 	}
 	return nil
 }
