@@ -61,7 +61,7 @@ error are the caller's, and so is its exit status (128+n if signal n ended it).
 }
 
 func (d *doCommand) SetFlags(f *flag.FlagSet) {
-	f.StringVar(&d.platform, "platform", "ptrace", "how guest code is run: "+platformNames)
+	f.StringVar(&d.platform, "platform", "systrap", "how guest code is run: "+platformNames)
 	f.StringVar(&d.root, "root", "/", "directory of the host that is the program's root")
 	f.StringVar(&d.cwd, "cwd", "", "working directory, in the sandbox (default: the caller's, if it is there)")
 	f.Var(&d.env, "env", "set NAME=VALUE in the program's environment; may be repeated")
