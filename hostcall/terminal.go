@@ -2,6 +2,8 @@ package hostcall
 
 import (
 	"encoding/binary"
+	"fmt"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -32,24 +34,48 @@ func InBackground(fd int) bool {
 	return err == nil && pgid != unix.Getpgrp()
 }
 
-// Orphaned reports whether this process's group could not be continued by its parent
-// if it stopped, because that is not in the same session, or in the same group
-// (will_become_orphaned_pgrp, for this process alone).
+// Orphaned reports whether this process's group could not be continued if it stopped:
+// nobody above, beginning with the parents that are in the group themselves, is in
+// another group of the same session (will_become_orphaned_pgrp, as far as this process
+// and those above it go).
 func Orphaned() bool {
-	parent := unix.Getppid()
-	if parent == 0 {
-		return true // it is in another pid namespace
-	}
-	session, err := unix.Getsid(parent)
+	own, err := unix.Getsid(0)
 	if err != nil {
 		return true
 	}
-	own, err := unix.Getsid(0)
-	if err != nil || own != session {
-		return true
+	for parent := unix.Getppid(); parent > 0; parent = parentOf(parent) {
+		session, err := unix.Getsid(parent)
+		if err != nil || session != own {
+			return true
+		}
+		group, err := unix.Getpgid(parent)
+		if err != nil {
+			return true
+		}
+		if group != unix.Getpgrp() {
+			return false
+		}
 	}
-	group, err := unix.Getpgid(parent)
-	return err != nil || group == unix.Getpgrp()
+	return true // it is in another pid namespace
+}
+
+// parentOf returns the parent of a process, 0 if that is not known.
+func parentOf(pid int) int {
+	fd, err := unix.Open(fmt.Sprintf("/proc/%d/stat", pid), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return 0
+	}
+	defer unix.Close(fd)
+	var b [512]byte
+	n, _ := unix.Read(fd, b[:])
+	// The name in parentheses may have any characters, further ones included.
+	stat := string(b[:max(n, 0)])
+	var state string
+	var parent int
+	if _, err := fmt.Sscan(stat[strings.LastIndexByte(stat, ')')+1:], &state, &parent); err != nil {
+		return 0
+	}
+	return parent
 }
 
 // GetInt is an ioctl(2) that answers an int.
