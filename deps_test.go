@@ -20,11 +20,11 @@ runsc-lite/control    → sentry/task procmgr
 sentry                → sentry/syscalls sentry/trace sentry/task
                         sentry/fs/tty sentry/fs/overlay sentry/fs/hostdir sentry/fs/proc sentry/fs/sys sentry/fs/synth sentry/fs/dev sentry/fs/tmpfs sentry/fs/hostfd sentry/fs/pipe sentry/fs/inotify
                         sentry/socket/netns sentry/fdtable sentry/vfs sentry/futex loader sentry/clock procmgr mm mm/memfile platform hostcall
-sentry/syscalls       → sentry/task
+sentry/syscalls       → sentry/task sentry/ipc/shm sentry/ipc/sem sentry/ipc/msg sentry/ipc
                         sentry/fs/pipe sentry/fs/eventfd sentry/fs/epoll sentry/fs/timerfd sentry/fs/signalfd sentry/fs/inotify sentry/fs/tmpfs
                         sentry/socket sentry/fdtable sentry/vfs sentry/vfs/lock sentry/futex sentry/seccomp loader sentry/timers sentry/clock procmgr mm mm/memfile
 sentry/trace          → sentry/task procmgr mm
-sentry/task           → sentry/insn sentry/seccomp sentry/fs/pipe sentry/fs/epoll sentry/fs/signalfd sentry/fs/inotify sentry/fs/tmpfs
+sentry/task           → sentry/insn sentry/ipc/shm sentry/ipc/sem sentry/ipc/msg sentry/ipc sentry/seccomp sentry/fs/pipe sentry/fs/epoll sentry/fs/signalfd sentry/fs/inotify sentry/fs/tmpfs
                         sentry/socket/netns sentry/fdtable sentry/vfs sentry/futex loader sentry/timers sentry/clock procmgr mm mm/memfile platform hostcall
 sentry/timers         → sentry/clock procmgr
 
@@ -59,6 +59,10 @@ sentry/vfs/lock       →
 sentry/futex          →
 sentry/cpuid          →
 sentry/insn           →
+sentry/ipc/shm        → sentry/ipc sentry/vfs mm/memfile
+sentry/ipc/sem        → sentry/ipc
+sentry/ipc/msg        → sentry/ipc
+sentry/ipc            →
 sentry/seccomp        →
 
 loader                → sentry/clock mm mm/memfile hostcall

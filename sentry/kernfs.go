@@ -77,7 +77,7 @@ func (s *Sandbox) newProcConfig(ns *vfs.Namespace, procs *procmgr.Table, clk clo
 		CommandLine: "runsc-lite",
 		FileSystems: append(slices.Clone(fileSystems), "devpts", "overlay"),
 		CharDevices: map[int][]string{1: {"mem"}, 5: {"/dev/tty", "/dev/ptmx"}, 128: {"ptm"}, 136: {"pts"}},
-		Files:       []synth.Leaf{{Path: "tty/drivers", Open: synth.Const(terminalDrivers).Open}},
+		Files:       append(s.sysvFiles(), synth.Leaf{Path: "tty/drivers", Open: synth.Const(terminalDrivers).Open}),
 		Net:         leaves(s.net.Files()),
 		Sysctl:      append(leaves(s.net.Sysctls()), s.sysctls()...),
 		MinAddress:  s.platform.MinAddress(),

@@ -87,6 +87,9 @@ func sysMount(t *task.Task, a *task.Args) (uint64, error) {
 	if flags&msNoUser != 0 {
 		return 0, unix.EINVAL
 	}
+	if !t.MayMount() {
+		return 0, unix.EPERM
+	}
 	c := t.Caller()
 	switch {
 	case flags&unix.MS_REMOUNT != 0:
@@ -154,12 +157,15 @@ func sysUmount2(t *task.Task, a *task.Args) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
+	if !t.MayMount() {
+		return 0, unix.EPERM
+	}
 	return 0, t.Caller().Unmount(path, flags)
 }
 
 // sysPivotRoot is pivot_root(2).
 func sysPivotRoot(t *task.Task, a *task.Args) (uint64, error) {
-	if !t.Thread().Credentials().HasCap(unix.CAP_SYS_ADMIN) {
+	if !t.MayMount() {
 		return 0, unix.EPERM
 	}
 	newRoot, err := copyInPath(t, a.Addr(0), false)

@@ -8,8 +8,8 @@ import (
 
 // sysUnshare is unshare(2). What can be unshared is the descriptor table, the
 // place in the file tree, the mounts, the user namespace, and the pid namespace of
-// children; other namespaces are EINVAL, as in a kernel without them. There are no
-// System V semaphores whose undo lists could be shared.
+// children, and what is undone to System V's semaphores; other namespaces are EINVAL,
+// as in a kernel without them.
 func sysUnshare(t *task.Task, a *task.Args) (uint64, error) {
 	flags := a[0]
 	const known = unix.CLONE_THREAD | unix.CLONE_SIGHAND | unix.CLONE_VM |
@@ -49,6 +49,9 @@ func sysUnshare(t *task.Task, a *task.Args) (uint64, error) {
 	}
 	if flags&unix.CLONE_FILES != 0 {
 		t.UnshareFiles()
+	}
+	if flags&unix.CLONE_SYSVSEM != 0 {
+		t.ReleaseSemUndo()
 	}
 	return 0, nil
 }

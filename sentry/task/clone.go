@@ -61,7 +61,10 @@ func (t *Task) Clone(o CloneArgs) (uint64, error) {
 		return undo(err)
 	}
 	child.fds = t.cloneFiles(o.Flags)
-	if child.fs, err = t.cloneFS(o.Flags); err != nil {
+	if o.Flags&unix.CLONE_SYSVSEM != 0 {
+		child.semUndo = t.SemUndo().Share()
+	}
+	if child.fs, err = t.cloneFS(o.Flags, th); err != nil {
 		return undo(err)
 	}
 	if err := t.cloneRegisters(child, &o); err != nil {
@@ -128,12 +131,12 @@ func (t *Task) cloneFiles(flags uint64) *fdtable.Table {
 	return t.fds.Copy()
 }
 
-func (t *Task) cloneFS(flags uint64) (*vfs.FSContext, error) {
+func (t *Task) cloneFS(flags uint64, child *procmgr.Thread) (*vfs.FSContext, error) {
 	switch {
 	case flags&unix.CLONE_FS != 0:
 		return t.fs.Share(), nil
 	case flags&unix.CLONE_NEWNS != 0:
-		return t.fs.CopyNamespace()
+		return t.fs.CopyNamespace(mountOwner(child))
 	}
 	return t.fs.Copy(), nil
 }

@@ -5,6 +5,7 @@ func (t *Task) dropResources() {
 	if t.mem != nil {
 		t.leaveMemory(nil)
 	}
+	t.ReleaseSemUndo()
 	t.mu.Lock()
 	fds, fs := t.fds, t.fs
 	t.fds, t.fs = nil, nil

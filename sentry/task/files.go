@@ -88,7 +88,7 @@ func (t *Task) UnshareFS() {
 // UnshareMounts gives t a mount namespace of its own, a copy of what it was in
 // (unshare(CLONE_NEWNS)).
 func (t *Task) UnshareMounts() error {
-	own, err := t.fs.CopyNamespace()
+	own, err := t.fs.CopyNamespace(mountOwner(t.th))
 	if err != nil {
 		return err
 	}
@@ -98,6 +98,20 @@ func (t *Task) UnshareMounts() error {
 	t.mu.Unlock()
 	old.Release()
 	return nil
+}
+
+// mountOwner is whose a mount namespace is that a thread makes.
+func mountOwner(th *procmgr.Thread) any {
+	if ns := th.Credentials().UserNS; ns != nil {
+		return ns
+	}
+	return nil
+}
+
+// MayMount reports whether t may change the mounts of its namespace (may_mount).
+func (t *Task) MayMount() bool {
+	owner, _ := t.fs.Namespace().Owner().(*procmgr.UserNamespace)
+	return t.th.Credentials().HasCapIn(owner, unix.CAP_SYS_ADMIN)
 }
 
 // FollowRoot moves all threads that are at the old root to the new one

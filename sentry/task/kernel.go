@@ -72,6 +72,7 @@ type Kernel struct {
 	Epolls epoll.Pool
 	// Inotify holds the limits of inotify(7).
 	Inotify *inotify.Pool
+	IPC     IPC
 
 	// missed counts the calls that no handler serves, by number.
 	missed [512]atomic.Uint64
@@ -103,6 +104,7 @@ func (u *UTS) SetDomain(s string) { u.mu.Lock(); u.domain = s; u.mu.Unlock() }
 // New makes a kernel.
 func New(c Config) *Kernel {
 	k := &Kernel{Config: c, Inotify: inotify.NewPool()}
+	k.IPC = newIPC(k)
 	k.patcher, _ = c.Platform.(platform.CallPatcher)
 	k.UTS.host, k.UTS.domain = c.Hostname, "(none)"
 	return k

@@ -13,6 +13,7 @@ import (
 	"runsc-lite/procmgr"
 	"runsc-lite/sentry/fdtable"
 	"runsc-lite/sentry/futex"
+	"runsc-lite/sentry/ipc/sem"
 	"runsc-lite/sentry/vfs"
 )
 
@@ -69,6 +70,7 @@ type Task struct {
 	sites  trappedSites
 	frames int // of signal handlers that have not returned
 
+	semUndo     *sem.List  // nil until it is needed
 	caller      vfs.Caller // cached; see Caller
 	callerCreds *procmgr.Credentials
 

@@ -29,6 +29,7 @@ type Mount struct {
 	children []*Mount
 	dead     atomic.Bool
 	finished bool
+	locked   bool        // under ns.mu
 	expiring atomic.Bool // MNT_EXPIRE was asked for, and it was not used since
 }
 
@@ -109,7 +110,10 @@ type Namespace struct {
 	*tree
 	refs atomic.Int64
 	id   uint64
-	root *Mount // under tree.mu
+	// owner is the user namespace whose administrators may change the mounts; nil for
+	// the root's.
+	owner any
+	root  *Mount // under tree.mu
 }
 
 // MountOptions are how a file system is mounted.
@@ -153,6 +157,9 @@ func (ns *Namespace) Root() Path {
 
 // ID tells namespaces apart: 0 is the first.
 func (ns *Namespace) ID() uint64 { return ns.id }
+
+// Owner returns whose it is: what CopyNamespace was told.
+func (ns *Namespace) Owner() any { return ns.owner }
 
 func (ns *Namespace) superblock(fs FileSystem) (*superblock, error) {
 	if sb := ns.sbs[fs]; sb != nil {
@@ -288,17 +295,48 @@ func (ns *Namespace) Bind(at, source Path, recursive bool) (*Mount, error) {
 	if source.Mount == nil || source.Mount.ns != ns {
 		return nil, unix.EINVAL
 	}
-	m, err := ns.bind(at, source, source.Mount)
-	if err != nil || !recursive {
-		return m, err
+	if !recursive && hides(source) {
+		return nil, unix.EINVAL
 	}
-	return m, ns.bindChildren(m, source.Mount, source.Dentry)
+	// What is to be copied is settled before anything is: at may be part of it.
+	var list []*Mount
+	if recursive {
+		for _, c := range source.Mount.children {
+			if below(c.point, source.Dentry) {
+				list = append(list, c)
+			}
+		}
+		for i := 0; i < len(list); i++ {
+			list = append(list, list[i].children...)
+		}
+	}
+	if len(ns.points)+1+len(list) > maxMounts {
+		return nil, unix.ENOSPC
+	}
+	m, err := ns.bind(at, source, source.Mount)
+	if err != nil {
+		return nil, err
+	}
+	copies := map[*Mount]*Mount{source.Mount: m}
+	for _, c := range list { // parents first
+		n, err := ns.bind(Path{copies[c.parent], c.point}, c.Root(), c)
+		if err != nil {
+			ns.unmount(m)
+			return nil, err
+		}
+		n.locked = c.locked
+		copies[c] = n
+	}
+	return m, nil
+}
+
+// hides reports whether something is mounted below p that must not be taken off
+// (has_locked_children).
+func hides(p Path) bool {
+	return slices.ContainsFunc(p.Mount.children, func(c *Mount) bool { return c.locked && below(c.point, p.Dentry) })
 }
 
 func (ns *Namespace) bind(at, source Path, like *Mount) (*Mount, error) {
-	if len(ns.points) >= maxMounts {
-		return nil, unix.ENOSPC
-	}
 	m := ns.newMount(like.sb, source.Dentry, MountOptions{Flags: like.Flags(), Source: like.source, Options: like.options})
 	if !source.Dentry.pin() {
 		ns.dropMount(m)
@@ -310,23 +348,6 @@ func (ns *Namespace) bind(at, source Path, like *Mount) (*Mount, error) {
 		return nil, err
 	}
 	return m, nil
-}
-
-// bindChildren mounts on m what is mounted on from, below top. ns.mu is held.
-func (ns *Namespace) bindChildren(m, from *Mount, top *Dentry) error {
-	for _, c := range slices.Clone(from.children) {
-		if c == m || !below(c.point, top) {
-			continue
-		}
-		n, err := ns.bind(Path{m, c.point}, Path{c, c.root}, c)
-		if err != nil {
-			return err
-		}
-		if err := ns.bindChildren(n, c, c.root); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // below reports whether d is top or under it.
@@ -347,6 +368,9 @@ func (ns *Namespace) Unmount(at Path, flags uint32) error {
 	defer ns.mu.Unlock()
 	m := at.Mount
 	if m == nil || m.ns != ns || at.Dentry != m.root || m.dead.Load() {
+		return unix.EINVAL
+	}
+	if m.locked {
 		return unix.EINVAL
 	}
 	if m.parent == nil {
@@ -382,7 +406,7 @@ func (ns *Namespace) Move(from, to Path) error {
 	ns.mu.Lock()
 	defer ns.mu.Unlock()
 	m := from.Mount
-	if m == nil || m.ns != ns || from.Dentry != m.root || m.parent == nil || to.Mount == nil {
+	if m == nil || m.ns != ns || from.Dentry != m.root || m.parent == nil || m.locked || to.Mount == nil {
 		return unix.EINVAL
 	}
 	for p := to.Mount; p != nil; p = p.parent {
@@ -401,13 +425,18 @@ func (ns *Namespace) Move(from, to Path) error {
 	return nil
 }
 
-// Remount changes the flags of the mount whose root is at.
+// Remount changes the flags of the mount whose root is at. EPERM: it is locked as it
+// is.
 func (ns *Namespace) Remount(at Path, flags uint32) error {
 	ns.mu.Lock()
 	defer ns.mu.Unlock()
 	m := at.Mount
 	if m == nil || m.ns != ns || at.Dentry != m.root || m.dead.Load() {
 		return unix.EINVAL
+	}
+	const closed = unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
+	if m.locked && m.Flags()&closed&^flags != 0 {
+		return unix.EPERM
 	}
 	m.flags.Store(flags & mountFlags)
 	return nil

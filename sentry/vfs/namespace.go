@@ -8,7 +8,10 @@ import (
 
 // copy makes a namespace with copies of all mounts of ns (copy_mnt_ns). It has one
 // reference. ENOSPC: too many mounts.
-func (ns *Namespace) copy() (*Namespace, map[*Mount]*Mount, error) {
+//
+// What comes from the namespace of another owner stays where it is, and as closed as
+// it is (MNT_LOCKED).
+func (ns *Namespace) copy(owner any) (*Namespace, map[*Mount]*Mount, error) {
 	ns.mu.Lock()
 	defer ns.mu.Unlock()
 	all := []*Mount{ns.root}
@@ -19,12 +22,13 @@ func (ns *Namespace) copy() (*Namespace, map[*Mount]*Mount, error) {
 		return nil, nil, unix.ENOSPC
 	}
 	ns.lastNamespace++
-	n := &Namespace{tree: ns.tree, id: ns.lastNamespace}
+	n := &Namespace{tree: ns.tree, id: ns.lastNamespace, owner: owner}
 	n.refs.Store(1)
 	copies := make(map[*Mount]*Mount, len(all))
 	for _, m := range all { // parents first
 		c := n.newMount(m.sb, m.root, MountOptions{Flags: m.Flags(), Source: m.source, Options: m.options})
 		c.root.pin() // it cannot fail: m has it pinned
+		c.locked = m.locked || owner != ns.owner
 		copies[m] = c
 		if m == ns.root {
 			n.root = c
@@ -54,10 +58,10 @@ func (ns *Namespace) release() {
 }
 
 // CopyNamespace returns a context of its own, in a copy of f's mount namespace, at
-// the same places (CLONE_NEWNS).
-func (f *FSContext) CopyNamespace() (*FSContext, error) {
+// the same places (CLONE_NEWNS), which belongs to owner.
+func (f *FSContext) CopyNamespace(owner any) (*FSContext, error) {
 	for range retries {
-		ns, copies, err := f.ns.copy()
+		ns, copies, err := f.ns.copy(owner)
 		if err != nil {
 			return nil, err
 		}
@@ -85,15 +89,13 @@ func (f *FSContext) CopyNamespace() (*FSContext, error) {
 	return nil, unix.ENOENT
 }
 
-// mountPoint calls fn with the place that path leads to, if c may change mounts.
+// mountPoint calls fn with the place that path leads to. Whether c may change mounts
+// is the system call layer's business: only that knows whose the namespace is.
 func (c *Caller) mountPoint(path string, flags uint32, fn func(Path) error) error {
 	return c.retry(func() error {
 		p, err := c.Walk(nil, path, flags)
 		if err != nil {
 			return err
-		}
-		if !c.Creds.Has(unix.CAP_SYS_ADMIN) {
-			return unix.EPERM
 		}
 		if p.Mount == nil {
 			return unix.EINVAL

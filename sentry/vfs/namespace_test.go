@@ -71,7 +71,7 @@ func TestUnmounted(t *testing.T) {
 // it.
 func TestNamespaceEnds(t *testing.T) {
 	c := within(t)
-	own, err := c.FSContext.CopyNamespace()
+	own, err := c.FSContext.CopyNamespace(nil)
 	must(t, err)
 	if own.Namespace().ID() == c.Namespace().ID() {
 		t.Error("the same number")
@@ -106,7 +106,7 @@ func TestNamespaceRace(t *testing.T) {
 		go func() {
 			defer wg.Done()
 			for range 100 {
-				own, err := c.FSContext.CopyNamespace()
+				own, err := c.FSContext.CopyNamespace(nil)
 				if err != nil {
 					t.Error(err)
 					return
@@ -127,6 +127,24 @@ func TestNamespaceRace(t *testing.T) {
 		}()
 	}
 	wg.Wait()
+	if n := len(c.Namespace().Mounts(c.Root())); n != 1 {
+		t.Errorf("%d mounts are left", n)
+	}
+}
+
+// TestBindIntoItself holds that a recursive bind ends when it is made inside what it
+// copies.
+func TestBindIntoItself(t *testing.T) {
+	c := within(t)
+	_, open := mountable(fstest.NewMemory(t, 1<<20, true))
+	must(t, c.Mount("/a", open), c.Mkdir(nil, "/a/in", 0o755))
+	for _, want := range []int{4, 8, 16} {
+		must(t, c.BindMount("/", "/a/in", true))
+		if n := len(c.Namespace().Mounts(c.Root())); n != want {
+			t.Errorf("%d mounts, want %d", n, want)
+		}
+	}
+	must(t, c.Unmount("/a", unix.MNT_DETACH))
 	if n := len(c.Namespace().Mounts(c.Root())); n != 1 {
 		t.Errorf("%d mounts are left", n)
 	}

@@ -303,4 +303,46 @@ static void in_place(void) {
   scratch_owner = 0;
 }
 
-TESTS(T(temporary), T(errors), T(bound), T(moved), T(lazy), T(flags), T(own_namespace), T(new_root), T(in_place))
+static void write_to(const char *path, const char *format, int id) {
+  char text[50];
+  int n = sprintf(text, format, id), fd = SYS(open(path, O_WRONLY));
+  EQ(n, SYS(write(fd, text, n)));
+  SYS(close(fd));
+}
+
+// Who is nobody makes mounts in a namespace of its own, but cannot open what was
+// closed before.
+static void user_namespace(void) {
+  if (!alone()) return;
+  SYS(chmod(".", 0755));
+  SYS(mount("x", "m", "tmpfs", MS_RDONLY, NULL));
+  pid_t pid = SYS(fork());
+  if (pid == 0) {
+    SYS(setgid(65534));
+    SYS(setuid(65534));
+    SYS(prctl(PR_SET_DUMPABLE, 1));
+    if (unshare(CLONE_NEWUSER | CLONE_NEWNS) == -1) _exit(0);  // it is not allowed here
+    write_to("/proc/self/setgroups", "deny", 0);
+    write_to("/proc/self/uid_map", "0 %d 1\n", 65534);
+    write_to("/proc/self/gid_map", "0 %d 1\n", 65534);
+    SYS(mount("x", "n", "tmpfs", 0, NULL));
+    make_file("n/f", "x", 1, 0600);
+    ERR(EINVAL, umount("m"));
+    ERR(EINVAL, mount("m", "n", NULL, MS_MOVE, NULL));
+    ERR(EPERM, mount(NULL, "m", NULL, MS_REMOUNT | MS_BIND, NULL));
+    ERR(EINVAL, mount(".", "n", NULL, MS_BIND, NULL));
+    SYS(mkdir("n/b", 0700));
+    SYS(mount(".", "n/b", NULL, MS_BIND | MS_REC, NULL));
+    CHECK(there("n/b/n/f"));
+    ERR(EINVAL, umount("n/b/m"));
+    SYS(umount2("n/b", MNT_DETACH));
+    ERR(EPERM, mknod("n/null", S_IFCHR | 0666, makedev(1, 3)));
+    SYS(umount("n"));
+    _exit(0);
+  }
+  EXITS(0, pid);
+  SYS(umount("m"));
+}
+
+TESTS(T(temporary), T(errors), T(bound), T(moved), T(lazy), T(flags), T(own_namespace), T(new_root), T(in_place),
+      T(user_namespace))

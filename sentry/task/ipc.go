@@ -1,0 +1,72 @@
+package task
+
+import (
+	"golang.org/x/sys/unix"
+
+	"runsc-lite/sentry/ipc"
+	"runsc-lite/sentry/ipc/msg"
+	"runsc-lite/sentry/ipc/sem"
+	"runsc-lite/sentry/ipc/shm"
+	"runsc-lite/sentry/vfs"
+)
+
+// IPC are System V's objects (ipc_namespaces(7)): there is one namespace.
+type IPC struct {
+	Shm *shm.Manager
+	Sem *sem.Manager
+	Msg *msg.Manager
+}
+
+// shmDev is the device number that maps of shared memory show.
+const shmDev = 1
+
+func newIPC(k *Kernel) IPC {
+	now := func() int64 {
+		ns, _ := k.Clock.Read(unix.CLOCK_REALTIME)
+		return ns / 1e9
+	}
+	return IPC{
+		Shm: shm.New(shm.Config{NewFile: k.newSharedMemory, Now: now, Dev: shmDev, MaxSize: k.TotalMemory}),
+		Sem: sem.New(now),
+		Msg: msg.New(now),
+	}
+}
+
+// newSharedMemory makes a file without a name, of size bytes.
+func (k *Kernel) newSharedMemory(size uint64) (*vfs.File, error) {
+	f, err := k.Shmem.NewMemfd("SYSV", 0, vfs.RootCreds())
+	if err != nil {
+		return nil, err
+	}
+	if err := f.Inode().(vfs.StatSetter).SetStat(vfs.SetStat{Mask: vfs.SetSize, Size: int64(size)}); err != nil {
+		f.DecRef()
+		return nil, err
+	}
+	return f, nil
+}
+
+// IPCCaller returns t as who makes a call of System V's.
+func (t *Task) IPCCaller() *ipc.Caller {
+	c := t.th.Credentials()
+	return &ipc.Caller{
+		PID: int32(t.Process().ID()), UID: c.EUID, GID: c.EGID, Groups: c.Groups,
+		Owner: c.HasCap(unix.CAP_IPC_OWNER), Admin: c.HasCap(unix.CAP_SYS_ADMIN),
+	}
+}
+
+// SemUndo returns what is undone to semaphores when t ends.
+func (t *Task) SemUndo() *sem.List {
+	if t.semUndo == nil {
+		t.semUndo = t.k.IPC.Sem.NewList()
+	}
+	return t.semUndo
+}
+
+// ReleaseSemUndo ends t's part in that: with the last of those who share it, it is
+// done (exit_sem).
+func (t *Task) ReleaseSemUndo() {
+	if l := t.semUndo; l != nil {
+		t.semUndo = nil
+		l.Release(int32(t.Process().ID()))
+	}
+}
