@@ -53,16 +53,16 @@ sentry/fs/timerfd     → sentry/vfs sentry/clock
 sentry/fs/signalfd    → sentry/vfs procmgr
 sentry/fs/fstest      → sentry/vfs mm/memfile
 sentry/fs/extent      → mm/memfile
+sentry/ipc/shm        → sentry/ipc sentry/vfs mm/memfile
+sentry/ipc/sem        → sentry/ipc
+sentry/ipc/msg        → sentry/ipc
+sentry/ipc            →
 sentry/fdtable        → sentry/vfs
 sentry/vfs            → sentry/vfs/lock mm/memfile
 sentry/vfs/lock       →
 sentry/futex          →
 sentry/cpuid          →
 sentry/insn           →
-sentry/ipc/shm        → sentry/ipc sentry/vfs mm/memfile
-sentry/ipc/sem        → sentry/ipc
-sentry/ipc/msg        → sentry/ipc
-sentry/ipc            →
 sentry/seccomp        →
 
 loader                → sentry/clock mm mm/memfile hostcall
