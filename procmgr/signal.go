@@ -328,8 +328,10 @@ func (t *Thread) dequeue(set SigSet) (SigInfo, bool) {
 		if info.timer == nil && (own || unix.Signal(info.Signo) != unix.SIGALRM) {
 			return info, true
 		}
+		late := info // what is completed is on the heap: not each signal has to be
 		t.p.mu.Unlock()
-		ok = t.taken(&info, !own)
+		ok = t.taken(&late, !own)
+		info = late
 		t.p.mu.Lock()
 		if ok {
 			return info, true

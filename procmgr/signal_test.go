@@ -601,3 +601,21 @@ func TestKill(t *testing.T) {
 	wantErr(t, "one that is gone", tb.Kill(init, a.ID(), 0), unix.ESRCH)
 	wantErr(t, "one that is gone, held", tb.KillProcess(init, a.p, 0), unix.ESRCH)
 }
+
+// A signal that is caught costs no memory.
+func TestSignalAllocatesNothing(t *testing.T) {
+	tb, init := newTable(t)
+	p := fork(t, init)
+	catch(t, p, unix.SIGUSR1, 40)
+	for _, sig := range []unix.Signal{unix.SIGUSR1, 40} {
+		n := testing.AllocsPerRun(100, func() {
+			if err := tb.Tgkill(p, p.ID(), p.ID(), sig); err != nil {
+				t.Fatal(err)
+			}
+			delivered(t, p)
+		})
+		if n > 0 {
+			t.Errorf("signal %d: %v allocations", sig, n)
+		}
+	}
+}

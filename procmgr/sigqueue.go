@@ -36,8 +36,10 @@ func (f *fifo) put(e queued) { f.list = append(f.list, e) }
 func (f *fifo) get() queued {
 	e := f.list[f.head]
 	f.list[f.head] = queued{}
-	if f.head++; f.head == len(f.list) {
+	if f.head++; f.head == len(f.list) && cap(f.list) > 64 {
 		*f = fifo{}
+	} else if f.head == len(f.list) {
+		f.list, f.head = f.list[:0], 0
 	} else if f.head >= 64 && f.head*2 >= len(f.list) {
 		f.list = append([]queued(nil), f.list[f.head:]...)
 		f.head = 0
