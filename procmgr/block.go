@@ -103,7 +103,7 @@ func (t *Thread) wake() {
 	t.Unpark()
 	// Who is blocked looks at pending once more before it runs guest code: the bit
 	// was set before the state is read here.
-	if s := t.State(); s == Blocked || s == Stopped {
+	if s := t.State(); s == Blocked || s == Stopped || s == Tracing {
 		return
 	}
 	if r := t.runner.Load(); r != nil {

@@ -118,6 +118,7 @@ func (tb *Table) forkCharged(t *Thread, u *user, creds *Credentials, o *CloneOpt
 		th.vforkDone = make(chan struct{})
 		th.vforkParent = t
 	}
+	t.traceChild(th, o)
 	return th, nil
 }
 
@@ -253,6 +254,9 @@ func (t *Thread) Abort() {
 	defer tb.mu.Unlock()
 	p.mu.Lock()
 	t.setState(Dead)
+	if t.trace != nil {
+		t.unlink()
+	}
 	t.leave()
 	p.remove(t)
 	t.queue.removeAll(tb, ^SigSet(0))

@@ -62,6 +62,9 @@ func (t *Thread) BeginExec() error {
 		// t becomes the leader, under the leader's id; its own is free.
 		own := t.id.Load()
 		old.setState(Dead)
+		if old.trace != nil {
+			old.unlink()
+		}
 		p.id.thread.Store(t)
 		t.id.Store(p.id)
 		own.detach() // p.id stays attached, to t now

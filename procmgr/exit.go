@@ -120,12 +120,14 @@ func (t *Thread) FinishExit() (status uint32, last bool) {
 	p.mu.Unlock()
 
 	tb.threads.Add(-1)
+	tb.endTracer(t)
+	kept := !leader && tb.keepForTracer(t)
 	if last {
 		tb.endProcess(t)
 	} else {
 		tb.passOn(t, p.heir())
 	}
-	if !leader {
+	if !leader && !kept {
 		t.setState(Dead)
 		t.release()
 	}
@@ -187,6 +189,7 @@ func (tb *Table) passOn(from, to *Thread) {
 		case to != nil && to.p == from.p:
 			c.reportAgain()
 			continue
+		case c.hidden():
 		case c.zombie:
 			// The new parent is told anew.
 			c.setExitSignal(unix.SIGCHLD)
@@ -210,6 +213,7 @@ func (tb *Table) passOn(from, to *Thread) {
 func (c *Process) reportAgain() {
 	switch {
 	case c.parent == nil:
+	case c.hidden():
 	case c.zombie:
 		c.parent.exits.add(c)
 	case c.report.stopped != 0 || c.report.continued:
@@ -247,6 +251,8 @@ func (tb *Table) endProcess(t *Thread) {
 	p.ended.Notify(waiter.EventIn | waiter.EventHUp)
 	switch {
 	case p == tb.root.init: // its owner knows
+	case p.hidden():
+		tb.tellTracerEnd(p)
 	case p.parent == nil:
 		tb.reap(p)
 	case tb.tellEnd(p):
@@ -308,6 +314,7 @@ func exitCode(status uint32) (code, value int32) {
 
 // reap removes a zombie for good (release_task). Table.mu is held.
 func (tb *Table) reap(p *Process) {
+	p.untrace()
 	p.leader.setState(Dead)
 	tb.disown(p)
 	p.parent, p.parentThread = nil, nil

@@ -14,7 +14,8 @@ func (t *Thread) mayKill(target *Thread, sig unix.Signal) bool {
 	if c.EUID == o.SUID || c.EUID == o.RUID || c.RUID == o.SUID || c.RUID == o.RUID || c.HasCapIn(o.UserNS, unix.CAP_KILL) {
 		return true
 	}
-	return sig == unix.SIGCONT && target.p.group.session == t.p.group.session
+	g := target.p.group // nil: it is gone, but for a thread that a tracer has
+	return sig == unix.SIGCONT && g != nil && g.session == t.p.group.session
 }
 
 func validSignal(sig unix.Signal) bool { return sig >= 0 && sig <= NumSignals }

@@ -54,6 +54,8 @@ type Process struct {
 	exits    reportQueue // zombies
 	changes  reportQueue // those that stopped or went on
 	waiters  list[Thread]
+	tracees  list[Thread] // of any of its threads; see tracing
+	corpses  []*Thread    // that have ended, and wait for their tracer
 
 	// Under mu. What the list of threads and the pointers to a thread are, changes
 	// under Table.mu only, so that either lock is enough to read them.
@@ -129,6 +131,9 @@ type Thread struct {
 	vforkOnce  sync.Once
 
 	vforkParent *Thread // who waits for vforkDone
+
+	trace     *tracing // nil: nobody traces it; see there
+	traceMode atomic.Uint32
 }
 
 // Bits of Thread.pending.

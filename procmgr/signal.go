@@ -205,6 +205,9 @@ func (p *Process) prepare(sig unix.Signal) {
 	}
 	if sig == unix.SIGCONT {
 		p.resume()
+		for _, t := range p.threads {
+			t.trapNotify()
+		}
 	}
 }
 
@@ -219,7 +222,7 @@ func (p *Process) discards(sig unix.Signal, target *Thread, force bool) bool {
 	if t.mask.Has(sig) {
 		return false // it may be unblocked, and handled otherwise, by then
 	}
-	if t.follow != nil && sig != unix.SIGKILL {
+	if (t.follow != nil || t.trace != nil) && sig != unix.SIGKILL {
 		return false // NextWork tells of it
 	}
 	if p.unkillable && act.Handler == SigDfl && !(force && unblockable.Has(sig)) {
@@ -241,7 +244,7 @@ func (p *Process) choose(sig unix.Signal, target *Thread) {
 		return // who unblocks it finds it
 	}
 	act := p.hand.get(sig)
-	if act.fatal(sig) && !coreSignals.Has(sig) && !t.mask.Has(sig) && !p.unkillable && t.follow == nil {
+	if act.fatal(sig) && !coreSignals.Has(sig) && !t.mask.Has(sig) && !p.unkillable && t.follow == nil && t.trace == nil {
 		p.beginGroupExit(SignalStatus(sig))
 		return
 	}

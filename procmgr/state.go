@@ -28,6 +28,8 @@ const (
 	Blocked
 	// Stopped: job control stopped it.
 	Stopped
+	// Tracing: it stopped for its tracer, and comes back as from Stopped.
+	Tracing
 	// Zombie: it ended, and its status waits to be collected.
 	Zombie
 	// Dead: nothing of it is left.
@@ -35,19 +37,20 @@ const (
 )
 
 func (s State) String() string {
-	return [...]string{"new", "ready", "running", "blocked", "stopped", "zombie", "dead"}[s]
+	return [...]string{"new", "ready", "running", "blocked", "stopped", "tracing stop", "zombie", "dead"}[s]
 }
 
 // Letter is the state as /proc/PID/stat shows it.
-func (s State) Letter() byte { return "RRRSTZX"[s] }
+func (s State) Letter() byte { return "RRRSTtZX"[s] }
 
 // next holds the legal transitions.
 var next = [...]uint{
 	New:     1<<Ready | 1<<Dead,
 	Ready:   1<<Running | 1<<Zombie | 1<<Blocked,
-	Running: 1<<Ready | 1<<Blocked | 1<<Stopped | 1<<Zombie,
+	Running: 1<<Ready | 1<<Blocked | 1<<Stopped | 1<<Tracing | 1<<Zombie,
 	Blocked: 1 << Ready,
 	Stopped: 1 << Ready,
+	Tracing: 1 << Ready,
 	Zombie:  1 << Dead,
 	Dead:    0,
 }

@@ -46,6 +46,7 @@ type query struct {
 	kind    WaitKind
 	id      *id // of the group
 	process *Process
+	one     *id // of the one that it is for
 	options int
 }
 
@@ -72,10 +73,15 @@ func (t *Thread) Wait(o WaitOptions) (WaitResult, error) {
 		if !ok {
 			return WaitResult{}, unix.ECHILD
 		}
+		if t.p.tracees.first != nil {
+			if r, ok := t.takeTracee(&q); ok {
+				return r, nil
+			}
+		}
 		if c := t.find(&q); c != nil {
 			return t.take(c, &q), nil
 		}
-		if !t.hasChild(&q) {
+		if !t.hasChild(&q) && !t.hasTracee(&q) {
 			return WaitResult{}, unix.ECHILD
 		}
 		if q.has(unix.WNOHANG) {
@@ -130,8 +136,12 @@ func (t *Thread) lookUp(o *WaitOptions) (query, bool) {
 		if n == nil {
 			return q, false
 		}
-		q.kind, q.process = WaitProcess, n.process.Load()
-		return q, q.process != nil
+		// A thread that is traced can be waited for, too.
+		q.kind, q.process, q.one = WaitProcess, n.process.Load(), n
+		return q, q.process != nil || t.p.tracees.first != nil
+	case WaitProcess:
+		q.one = o.Process.id
+		return q, true
 	case WaitPGID:
 		if o.ID == 0 {
 			q.id = t.p.group.id
@@ -182,7 +192,7 @@ func (t *Thread) hasChild(q *query) bool {
 		return t.eligible(c, q) && (!c.zombie || q.has(unix.WEXITED))
 	}
 	if q.kind == WaitProcess {
-		return could(q.process)
+		return q.process != nil && could(q.process)
 	}
 	if t.everyone(q) && q.has(unix.WEXITED) {
 		return t.p.children > 0
@@ -214,7 +224,7 @@ func (t *Thread) hasChild(q *query) bool {
 // find returns the child that the wait is to collect, nil if there is none.
 func (t *Thread) find(q *query) *Process {
 	if c := q.process; q.kind == WaitProcess {
-		if t.eligible(c, q) && c.hasNews(q) {
+		if c != nil && t.eligible(c, q) && c.hasNews(q) {
 			return c
 		}
 		return nil
@@ -244,9 +254,9 @@ func (t *Thread) findIn(queue *reportQueue, q *query) *Process {
 // hasNews reports whether something happened to c that the wait asks for.
 func (c *Process) hasNews(q *query) bool {
 	if c.zombie {
-		return q.has(unix.WEXITED)
+		return q.has(unix.WEXITED) && !c.hidden()
 	}
-	return c.report.stopped != 0 && q.has(unix.WSTOPPED) || c.report.continued && q.has(unix.WCONTINUED)
+	return c.report.stopped != 0 && q.has(unix.WSTOPPED) && !c.tracedBy(c.parent) || c.report.continued && q.has(unix.WCONTINUED)
 }
 
 // take reports c's end, stop or continuation, and unless it is to stay (WNOWAIT)
@@ -267,7 +277,7 @@ func (t *Thread) take(c *Process, q *query) WaitResult {
 		}
 		return r
 	}
-	if c.report.stopped != 0 && q.has(unix.WSTOPPED) {
+	if c.report.stopped != 0 && q.has(unix.WSTOPPED) && !c.tracedBy(c.parent) {
 		r.WaitStatus = c.report.stopped
 		r.Code, r.Status = CLDStopped, int32(c.report.stopped>>8)
 		if !keep {

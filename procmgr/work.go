@@ -67,6 +67,17 @@ func (t *Thread) nextSignal() (w Work, ok bool) {
 		t.follow.Signal(&seen)
 		p.mu.Lock()
 	}
+	if t.trace != nil {
+		t.stopTaken = true // the tracer may make it one
+		p.mu.Unlock()
+		traced := info // on the heap, unlike info
+		if !t.traceSignal(&traced) {
+			return Work{}, false
+		}
+		info = traced
+		sig = unix.Signal(info.Signo)
+		p.mu.Lock()
+	}
 	act := p.hand.take(sig)
 	switch {
 	case act.Handler > SigIgn:
@@ -116,7 +127,17 @@ func (t *Thread) stop(sig unix.Signal) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	// A SIGCONT that came between taking the signal and now wins.
-	if !t.stopTaken || p.exiting || p.execer != nil || p.stopping != 0 {
+	if !t.stopTaken || p.exiting || p.execer != nil {
+		return
+	}
+	if p.stopping != 0 {
+		// Those whose tracer let them go on meanwhile stop again.
+		for _, o := range p.threads {
+			if o.trace != nil && !o.leaving {
+				o.setPending(pendStop)
+				o.wake()
+			}
+		}
 		return
 	}
 	p.stopping = sig
@@ -127,6 +148,7 @@ func (t *Thread) stop(sig unix.Signal) {
 		o.stopDue = true
 		p.toStop++
 		o.setPending(pendStop)
+		o.trapNotify()
 		if o != t {
 			o.wake()
 		}
@@ -146,13 +168,18 @@ func (t *Thread) pause() {
 // tells the parent.
 func (t *Thread) stayStopped() {
 	p := t.p
+	if t.jobTrap() {
+		return
+	}
 	var begin time.Time
 	for {
 		p.table.mu.Lock()
 		p.mu.Lock()
-		stay := p.stopping != 0 && t.pending.Load()&pendExit == 0
+		stay := p.stopping != 0 && t.pending.Load()&pendExit == 0 && t.trace == nil
 		if !stay {
-			t.clearPending(pendStop)
+			if t.trace == nil {
+				t.clearPending(pendStop)
+			}
 			t.recalc() // nobody told it of signals meanwhile
 		} else {
 			if t.State() != Stopped {
@@ -206,6 +233,7 @@ func (p *Process) endStop() {
 	for _, t := range p.threads {
 		t.stopDue = false
 		t.clearPending(pendStop)
+		t.retrap()
 		t.Unpark()
 	}
 }
@@ -237,19 +265,21 @@ func (p *Process) tellParent(code, status int32) {
 	parent.changes.add(p)
 	parent.wakeWaiters(p)
 	act := parent.hand.get(unix.SIGCHLD)
-	if act.Handler == SigIgn || act.Flags&saNoCldStop != 0 {
+	if act.Handler == SigIgn || act.Flags&saNoCldStop != 0 || code == CLDStopped && p.tracedBy(parent) {
 		return
 	}
 	u := p.usageLocked()
 	parent.send(p.childInfo(unix.SIGCHLD, code, status, &u), nil)
 }
 
+// userTick is what times in a siginfo count in (USER_HZ).
+const userTick = 10 * time.Millisecond
+
 // childInfo makes the siginfo that tells a parent of p.
 func (p *Process) childInfo(sig unix.Signal, code, status int32, u *Rusage) SigInfo {
-	const tick = 10 * time.Millisecond
 	return SigInfo{
 		Signo: int32(sig), Code: code, PID: int32(p.id.in(p.parent.id.ns)), UID: p.seenBy(p.parent),
-		Status: status, UTime: uint64(u.UserTime / tick), STime: uint64(u.SystemTime / tick),
+		Status: status, UTime: uint64(u.UserTime / userTick), STime: uint64(u.SystemTime / userTick),
 	}
 }
 

@@ -117,7 +117,7 @@ var table = [...]task.Syscall{
 	98:  {"getrusage", sysGetrusage, task.Full, ""},
 	99:  {"sysinfo", sysSysinfo, task.Full, ""},
 	100: {"times", sysTimes, task.Full, ""},
-	101: {"ptrace", nil, task.Absent, ""},
+	101: {"ptrace", sysPtrace, task.Partial, "no debug registers, no 32-bit tracees"},
 	102: {"getuid", sysGetuid, task.Full, ""},
 	103: {"syslog", fails(unix.EPERM), task.Absent, "the sandbox has no such privilege"},
 	104: {"getgid", sysGetgid, task.Full, ""},

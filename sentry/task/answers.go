@@ -21,7 +21,7 @@ func (t *Task) publish() {
 	if !ok {
 		return
 	}
-	seen := t.tracer != nil || t.seccomp.Load() != nil
+	seen := t.tracer != nil || t.seccomp.Load() != nil || t.watched
 	// What a user is called in a user namespace changes when others set its maps.
 	seen = seen || t.th.Credentials().UserNS != nil
 	for _, nr := range answered {

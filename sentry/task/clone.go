@@ -104,8 +104,10 @@ func (t *Task) Clone(o CloneArgs) (uint64, error) {
 		return undo(unix.EAGAIN)
 	}
 	th.Start()
+	t.th.TraceClone(th, o.Flags, o.ExitSignal)
 	if o.Flags&unix.CLONE_VFORK != 0 {
 		t.th.WaitVfork(th)
+		t.th.TraceVforkDone(th)
 	}
 	return uint64(tid), nil
 }

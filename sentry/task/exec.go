@@ -75,6 +75,10 @@ func (t *Task) Exec(a ExecArgs) error {
 	}
 	next.Name = commOf(a.Path, exe)
 	t.enter(mem, img, next)
+	if t.th.TraceMode() != 0 {
+		t.ctx.Registers().Orig_rax = t.sysno
+		t.th.TraceExec(tid)
+	}
 	return nil
 }
 
@@ -112,7 +116,7 @@ func (t *Task) load(exe *vfs.File, name string, a *ExecArgs) (*Memory, *loader.I
 		exe.DecRef()
 		return nil, nil, next, err
 	}
-	if t.seccomp.Load() != nil {
+	if t.seccomp.Load() != nil || t.th.TraceMode() != 0 {
 		mem.Unpatch()
 	}
 	img, err := loader.Load(loader.Request{

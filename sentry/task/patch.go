@@ -52,6 +52,7 @@ type patches struct {
 	off    bool
 	pages  []trampolines
 	undone []patched // in the order in which they were made
+	moved  []patched // put back, but calls in progress return elsewhere
 }
 
 // trampolines is a page of them.
@@ -64,6 +65,8 @@ type trampolines struct {
 type patched struct {
 	at  hostarch.Addr
 	old [5]byte
+	// back is where calls of the site return to, after where they did before.
+	back, after hostarch.Addr
 }
 
 // inherit takes over what a fork copies with the memory.
@@ -73,6 +76,7 @@ func (p *patches) inherit(from *patches) {
 	p.off = from.off
 	p.pages = append([]trampolines(nil), from.pages...)
 	p.undone = append([]patched(nil), from.undone...)
+	p.moved = append([]patched(nil), from.moved...)
 }
 
 // trapped is told of a call that trapped at the task's RIP.
@@ -129,7 +133,7 @@ func (m *Memory) patch(by platform.CallPatcher, after hostarch.Addr, nr uint64, 
 		return 0, false
 	}
 	page.used += platform.TrampolineSize
-	old := patched{at: change.Addr}
+	old := patched{at: change.Addr, back: change.Return, after: after}
 	copy(old.old[:], code[change.Addr-lo:])
 	if !m.write(change.Addr, change.Code) {
 		return 0, false
@@ -184,6 +188,22 @@ func (m *Memory) Unpatch() {
 	m.calls.off = true
 	for _, p := range m.calls.undone {
 		m.write(p.at, p.old)
+		if p.back != p.after {
+			m.calls.moved = append(m.calls.moved, p)
+		}
 	}
 	m.calls.undone = nil
+}
+
+// unpatched returns where a call that returns to rip would return to without patches,
+// once they are undone.
+func (m *Memory) unpatched(rip uint64) uint64 {
+	m.calls.mu.Lock()
+	defer m.calls.mu.Unlock()
+	for _, p := range m.calls.moved {
+		if uint64(p.back) == rip {
+			return uint64(p.after)
+		}
+	}
+	return rip
 }

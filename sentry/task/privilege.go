@@ -29,7 +29,7 @@ func (t *Task) execCreds(exe *vfs.File) (next procmgr.NewProgram, err error) {
 // privileges reads what a program's file gives to who executes it: nothing on a mount
 // with MS_NOSUID.
 func (t *Task) privileges(exe *vfs.File) (procmgr.ExecFile, error) {
-	f := procmgr.ExecFile{SetUID: procmgr.NoID, SetGID: procmgr.NoID, Shared: t.sharesFS()}
+	f := procmgr.ExecFile{SetUID: procmgr.NoID, SetGID: procmgr.NoID, Shared: t.sharesFS() || t.th.TracedUnprivileged()}
 	if m := exe.Path().Mount; m != nil && m.Flags()&unix.MS_NOSUID != 0 {
 		return f, nil
 	}

@@ -11,6 +11,9 @@ import (
 	"runsc-lite/procmgr"
 )
 
+// noCall in orig_rax says that a thread is not in a system call.
+const noCall = ^uint64(0)
+
 // run is a task's life, from its first instruction to its last.
 func (t *Task) run(ctx platform.Context) {
 	defer t.k.tasks.Done()
@@ -35,6 +38,7 @@ func (t *Task) run(ctx platform.Context) {
 
 	for {
 		if t.th.Pending() && !t.work() {
+			t.th.TraceExit()
 			return
 		}
 		ex, err := ctx.Run(t.mem.Guest)
@@ -49,10 +53,13 @@ func (t *Task) run(ctx platform.Context) {
 			}
 			t.syscall()
 		case platform.ExitFault:
+			ctx.Registers().Orig_rax = noCall
 			t.pageFault(&ex)
 		case platform.ExitSignal:
+			ctx.Registers().Orig_rax = noCall
 			t.exception(&ex)
 		case platform.ExitInterrupted:
+			ctx.Registers().Orig_rax = noCall
 			if t.unpublished.Swap(false) {
 				t.publish()
 			}
@@ -116,6 +123,7 @@ func (t *Task) deliver(w *procmgr.Work) {
 		blocked |= procmgr.SetOf(unix.Signal(w.Info.Signo))
 	}
 	t.th.SetSignalMask(blocked)
+	t.steppedIntoHandler()
 }
 
 // syscall services the call that the registers describe.
@@ -125,6 +133,10 @@ func (t *Task) syscall() {
 	t.group.calls.Add(1)
 	args := &t.args
 	*args = Args{regs.Rdi, regs.Rsi, regs.Rdx, regs.R10, regs.R8, regs.R9}
+	if t.th.TraceMode() != 0 {
+		t.tracedCall(regs)
+		return
+	}
 	if s := t.seccomp.Load(); s != nil && !t.mayCall(s, regs) {
 		return
 	}

@@ -110,7 +110,8 @@ func (t *Task) mayCall(s *seccompState, regs *platform.Registers) bool {
 	if s.filter.Allows(t.sysno) {
 		return true
 	}
-	{
+	traced := false
+	for {
 		d := seccomp.MakeData(uint32(t.sysno), regs.Rip, (*[6]uint64)(&t.args))
 		action, data := s.filter.Run(&d)
 		switch action {
@@ -127,8 +128,14 @@ func (t *Task) mayCall(s *seccompState, regs *platform.Registers) bool {
 			})
 			return false
 		case seccomp.Trace:
-			regs.Rax = errnoValue(unix.ENOSYS) // there is no tracer
-			return false
+			// A call that its tracer has seen is not shown again (recheck_after_trace).
+			if traced {
+				return true
+			}
+			if !t.traceSeccomp(regs, data) {
+				return false
+			}
+			traced = true
 		case seccomp.KillThread:
 			if t.Process().ThreadCount() > 1 {
 				t.th.Exit(procmgr.SignalStatus(unix.SIGSYS))

@@ -57,6 +57,8 @@ type Task struct {
 	restartFn Handler
 	noResult  bool         // the call replaced the registers itself
 	tracer    ThreadTracer // nil for none
+	watched   bool         // traced, and its calls are not to be answered elsewhere
+	stepping  bool         // by single instructions
 
 	sigStack SigStack
 	fault    faultInfo

@@ -20,7 +20,7 @@ const everything = hostarch.Addr(math.MaxUint64 &^ (hostarch.PageSize - 1))
 
 // stateNames are the states as /proc/PID/status spells them (task_state_array).
 var stateNames = map[byte]string{
-	'R': "R (running)", 'S': "S (sleeping)", 'T': "T (stopped)", 'Z': "Z (zombie)", 'X': "X (dead)",
+	'R': "R (running)", 'S': "S (sleeping)", 'T': "T (stopped)", 't': "t (tracing stop)", 'Z': "Z (zombie)", 'X': "X (dead)",
 }
 
 // statusName spells a thread's name (proc_task_name).
@@ -54,8 +54,9 @@ func (s *subject) statusIDs(b *bytes.Buffer, th *procmgr.Thread, t Task) {
 			fdSize = fds.Size()
 		}
 	}
-	fmt.Fprintf(b, "State:\t%s\nTgid:\t%d\nNgid:\t0\nPid:\t%d\nPPid:\t%d\nTracerPid:\t0\n",
-		stateNames[th.State().Letter()], s.fs.idOf(s.p), th.IDIn(s.fs.cfg.PIDs), s.p.ParentIDIn(s.fs.cfg.PIDs))
+	fmt.Fprintf(b, "State:\t%s\nTgid:\t%d\nNgid:\t0\nPid:\t%d\nPPid:\t%d\nTracerPid:\t%d\n",
+		stateNames[th.State().Letter()], s.fs.idOf(s.p), th.IDIn(s.fs.cfg.PIDs), s.p.ParentIDIn(s.fs.cfg.PIDs),
+		th.TracerIDIn(s.fs.cfg.PIDs))
 	fmt.Fprintf(b, "Uid:\t%d\t%d\t%d\t%d\nGid:\t%d\t%d\t%d\t%d\nFDSize:\t%d\nGroups:\t",
 		c.RUID, c.EUID, c.SUID, c.FSUID, c.RGID, c.EGID, c.SGID, c.FSGID, fdSize)
 	for _, g := range c.Groups {
