@@ -16,9 +16,6 @@ const oLargefile = 0o100000
 // settableFlags are what fcntl(F_SETFL) can change.
 const settableFlags = unix.O_APPEND | unix.O_NONBLOCK | unix.O_ASYNC | unix.O_DIRECT | unix.O_NOATIME
 
-// maxRW is the most that one read or write transfers (MAX_RW_COUNT).
-const maxRW = math.MaxInt32 &^ 4095
-
 // File is an open file description (Linux's struct file). It is reference
 // counted: descriptors, mappings and calls in progress each hold a reference.
 // All methods are safe from any goroutine.

@@ -57,7 +57,6 @@ type cachedFile struct {
 	fd   int // -1 without users
 	data extent.Map
 	held uint64 // bytes in data
-	maps extent.Mappings
 }
 
 // open returns the cache of the file behind fd, which it takes over.
