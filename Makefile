@@ -9,7 +9,7 @@ export CGO_ENABLED ?= 0
 RUNNER := bin/runsc-lite
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test quick race slow bench lint fuzz gazelle deps busybox clean
+.PHONY: help build run test quick race slow bench lint fuzz gazelle deps programs busybox clean
 
 help: ## List the targets
 	@echo 'runsc-lite: runs Linux programs on a kernel of their own. Targets:'
@@ -58,6 +58,9 @@ deps: busybox ## Install what the tests need (Debian): gcc, Bazel
 	command -v bazel >/dev/null || missing="$$missing bazel-bootstrap"; \
 	[ -e /usr/share/bazel/tools/skylib ] || missing="$$missing bazel-skylib"; \
 	[ -z "$$missing" ] || sh tools/install.sh $$missing
+
+programs: ## Install the Debian packages that tests/programs runs
+	@sh tools/install.sh $$(sed -nE '/^===/s/.*package=([^ ]+).*/\1/p' tests/programs/testdata/*.txt | tr , '\n' | sort -u)
 
 busybox:
 	@[ -x /bin/busybox ] || sh tools/install.sh busybox-static

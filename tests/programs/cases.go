@@ -6,7 +6,8 @@
 //
 //	# text before the first case is a comment
 //	=== name [key=value]… [slow]
-//	text, run by `bash -c` in an empty directory
+//	text, run by `bash -c` in an empty directory; it ends with 126 or 127 where
+//	the case itself does not work
 //
 // The keys:
 //
