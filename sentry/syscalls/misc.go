@@ -160,39 +160,6 @@ func sysPersonality(t *task.Task, a *task.Args) (uint64, error) {
 	return 0, nil
 }
 
-// sysMembarrier is membarrier(2). The sentry's threads of one process see
-// barriers through their stops, so that a private expedited barrier is one
-// interruption of each running sibling.
-func sysMembarrier(t *task.Task, a *task.Args) (uint64, error) {
-	const (
-		query             = 0
-		global            = 1
-		globalExpedited   = 2
-		registerGlobal    = 4
-		privateExpedited  = 8
-		registerPrivate   = 16
-		supportedCommands = global | globalExpedited | registerGlobal | privateExpedited | registerPrivate
-	)
-	if a.Uint(1) != 0 {
-		return 0, unix.EINVAL
-	}
-	switch a.Int(0) {
-	case query:
-		return supportedCommands, nil
-	case registerGlobal, registerPrivate:
-		t.Memory().RegisterMembarrier()
-		return 0, nil
-	case privateExpedited:
-		if !t.Memory().MembarrierRegistered() {
-			return 0, unix.EPERM
-		}
-		return 0, t.Kernel().Barrier()
-	case global, globalExpedited:
-		return 0, t.Kernel().Barrier()
-	}
-	return 0, unix.EINVAL
-}
-
 func sysRestartSyscall(t *task.Task, a *task.Args) (uint64, error) { return t.RestartSyscall(a) }
 
 // robustListHeadSize is sizeof(struct robust_list_head).

@@ -113,6 +113,12 @@ func openat(t *task.Task, dirfd int32, addr hostarch.Addr, flags, mode uint32, r
 		return 0, err
 	}
 	defer p.release()
+	if resolve&unix.RESOLVE_IN_ROOT != 0 && p.dir == nil && dirfd != unix.AT_FDCWD {
+		// An absolute path begins there, too.
+		if p.dir, err = t.AnyFile(dirfd); err != nil {
+			return 0, err
+		}
+	}
 	f, err := t.OpenFile(p.dir, p.path, vfs.OpenHow{Flags: flags, Mode: mode, Resolve: resolve})
 	if err != nil {
 		return 0, err

@@ -16,6 +16,8 @@ import (
 )
 
 const (
+	// rwfNoAppend is RWF_NOAPPEND.
+	rwfNoAppend = 0x20
 	// maxRW is MAX_RW_COUNT: no call moves more.
 	maxRW = 0x7ffff000
 	// pinChunk bounds how much guest memory one step of a long transfer pins.
@@ -180,8 +182,8 @@ func (x *transfer) step(t *task.Task) (int64, error) {
 
 func (x *transfer) call(t *task.Task, blocks [][]byte) (int64, error) {
 	switch {
-	case x.write && x.off >= 0 && x.flags&unix.RWF_APPEND != 0:
-		return x.f.PWriteFlags(t.Caller().Creds, blocks, x.off, t.FileSizeLimit(), true)
+	case x.write && x.flags&(unix.RWF_APPEND|rwfNoAppend) != 0:
+		return x.f.WriteFlags(t.Caller().Creds, blocks, x.off, t.FileSizeLimit(), x.flags&unix.RWF_APPEND != 0)
 	case x.write && x.off >= 0:
 		return x.f.PWrite(t.Caller().Creds, blocks, x.off, t.FileSizeLimit())
 	case x.write:
@@ -350,12 +352,12 @@ func rw2(t *task.Task, a *task.Args, write bool) (uint64, error) {
 	if off < -1 {
 		return 0, unix.EINVAL
 	}
-	known := int32(unix.RWF_HIPRI | unix.RWF_DSYNC | unix.RWF_SYNC | unix.RWF_NOWAIT)
-	if write {
-		known |= unix.RWF_APPEND
-	}
+	const known = unix.RWF_HIPRI | unix.RWF_DSYNC | unix.RWF_SYNC | unix.RWF_NOWAIT | unix.RWF_APPEND | rwfNoAppend
 	if flags&^known != 0 {
 		return 0, unix.EOPNOTSUPP
+	}
+	if flags&(unix.RWF_APPEND|rwfNoAppend) == unix.RWF_APPEND|rwfNoAppend {
+		return 0, unix.EINVAL
 	}
 	return readWriteVec(t, a.Int(0), a.Addr(1), a.Int64(2), off, write, flags)
 }

@@ -74,7 +74,10 @@ func sysFstat(t *task.Task, a *task.Args) (uint64, error) {
 	return 0, copyOutStat(t, a.Addr(1), &st)
 }
 
-const statxReserved = 0x80000000
+const (
+	statxReserved  = 0x80000000
+	statxMountRoot = 0x2000 // STATX_ATTR_MOUNT_ROOT
+)
 
 // sysStatx is statx(2). The mask is a wish: what is known is given.
 func sysStatx(t *task.Task, a *task.Args) (uint64, error) {
@@ -85,21 +88,29 @@ func sysStatx(t *task.Task, a *task.Args) (uint64, error) {
 		return 0, unix.EINVAL
 	}
 	return withPlace(t, a.Int(0), a.Addr(1), flags, func(c *vfs.Caller, dir *vfs.File, path string) error {
-		st, err := c.Stat(dir, path, flags&^linux.AT_STATX_SYNC_TYPE)
+		st, p, err := c.StatPath(dir, path, flags&^linux.AT_STATX_SYNC_TYPE)
 		if err != nil {
 			return err
 		}
-		return copyOutStatx(t, buf, &st)
+		return copyOutStatx(t, buf, &st, p)
 	})
 }
 
 // copyOutStatx writes struct statx (256 bytes).
-func copyOutStatx(t *task.Task, addr hostarch.Addr, s *vfs.Stat) error {
+func copyOutStatx(t *task.Task, addr hostarch.Addr, s *vfs.Stat, p vfs.Path) error {
 	var b [256]byte
 	le := binary.LittleEndian
 	mask := uint32(unix.STATX_BASIC_STATS)
 	if s.Btime != (unix.Timespec{}) {
 		mask |= unix.STATX_BTIME
+	}
+	le.PutUint64(b[56:], statxMountRoot) // what is known of stx_attributes
+	if p.Mount != nil {
+		mask |= unix.STATX_MNT_ID
+		le.PutUint64(b[144:], uint64(p.Mount.ID()))
+		if p == p.Mount.Root() {
+			le.PutUint64(b[8:], statxMountRoot)
+		}
 	}
 	le.PutUint32(b[0:], mask)
 	le.PutUint32(b[4:], s.Blksize)

@@ -62,7 +62,7 @@ func (t *Task) Clone(o CloneArgs) (uint64, error) {
 	}
 	child.fds = t.cloneFiles(o.Flags)
 	if o.Flags&unix.CLONE_SYSVSEM != 0 {
-		child.semUndo = t.SemUndo().Share()
+		child.semUndo.Store(t.SemUndo().Share())
 	}
 	if child.fs, err = t.cloneFS(o.Flags, th); err != nil {
 		return undo(err)
@@ -116,6 +116,7 @@ func (t *Task) Clone(o CloneArgs) (uint64, error) {
 func (t *Task) newChild(th *procmgr.Thread, flags uint64) *Task {
 	child := &Task{k: t.k, th: th, frames: t.frames}
 	child.slack.Store(t.slack.Load())
+	child.memPolicy = t.memPolicy
 	child.affinity.Store(t.Affinity())
 	if flags&unix.CLONE_THREAD == 0 {
 		child.group = t.k.newGroup(th.Process())

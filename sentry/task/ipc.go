@@ -56,17 +56,16 @@ func (t *Task) IPCCaller() *ipc.Caller {
 
 // SemUndo returns what is undone to semaphores when t ends.
 func (t *Task) SemUndo() *sem.List {
-	if t.semUndo == nil {
-		t.semUndo = t.k.IPC.Sem.NewList()
+	if t.semUndo.Load() == nil {
+		t.semUndo.Store(t.k.IPC.Sem.NewList())
 	}
-	return t.semUndo
+	return t.semUndo.Load()
 }
 
 // ReleaseSemUndo ends t's part in that: with the last of those who share it, it is
 // done (exit_sem).
 func (t *Task) ReleaseSemUndo() {
-	if l := t.semUndo; l != nil {
-		t.semUndo = nil
+	if l := t.semUndo.Swap(nil); l != nil {
 		l.Release(int32(t.Process().ID()))
 	}
 }

@@ -19,7 +19,7 @@ type Memory struct {
 	Program *Program // nil while it is loaded
 
 	refs       atomic.Int32
-	membarrier atomic.Bool
+	membarrier atomic.Uint32 // commands of membarrier(2) that were registered
 	calls      patches
 }
 
@@ -72,10 +72,10 @@ func (m *Memory) DecRef() {
 }
 
 // RegisterMembarrier notes that expedited barriers will be used (membarrier(2)).
-func (m *Memory) RegisterMembarrier() { m.membarrier.Store(true) }
+func (m *Memory) RegisterMembarrier(cmd uint32) { m.membarrier.Or(cmd) }
 
-// MembarrierRegistered reports whether that was done.
-func (m *Memory) MembarrierRegistered() bool { return m.membarrier.Load() }
+// Membarriers returns which were.
+func (m *Memory) Membarriers() uint32 { return m.membarrier.Load() }
 
 // cloneMemory returns the memory of a clone of t: shared or copied.
 func (t *Task) cloneMemory(flags uint64, limits mm.Limits) (*Memory, error) {

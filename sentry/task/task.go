@@ -72,7 +72,8 @@ type Task struct {
 	sites  trappedSites
 	frames int // of signal handlers that have not returned
 
-	semUndo     *sem.List  // nil until it is needed
+	semUndo     atomic.Pointer[sem.List] // nil until it is needed; others compare it
+	memPolicy   MemoryPolicy
 	caller      vfs.Caller // cached; see Caller
 	callerCreds *procmgr.Credentials
 

@@ -10,14 +10,22 @@ import (
 // Stat returns the attributes of path (fstatat(2), statx(2)). flags:
 // AT_SYMLINK_NOFOLLOW, AT_EMPTY_PATH.
 func (c *Caller) Stat(at *File, path string, flags uint32) (Stat, error) {
+	st, _, err := c.StatPath(at, path, flags)
+	return st, err
+}
+
+// StatPath is Stat that also returns what path leads to.
+func (c *Caller) StatPath(at *File, path string, flags uint32) (Stat, Path, error) {
 	if path == "" && flags&unix.AT_EMPTY_PATH != 0 && at != nil {
-		return at.Stat()
+		st, err := at.Stat()
+		return st, at.path, err
 	}
 	p, err := c.Walk(at, path, flags)
 	if err != nil {
-		return Stat{}, err
+		return Stat{}, p, err
 	}
-	return p.Inode().Stat()
+	st, err := p.Inode().Stat()
+	return st, p, err
 }
 
 // Access checks permissions (faccessat2(2)). want is a set of MayRead, MayWrite

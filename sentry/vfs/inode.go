@@ -74,6 +74,8 @@ type CreateArgs struct {
 	UID  uint32
 	GID  uint32
 	Rdev uint64 // for S_IFCHR and S_IFBLK
+	// Nameless says of a Tmpfile that it will never get a name (O_EXCL).
+	Nameless bool
 }
 
 // MutableDir is a directory in which names can be made and removed. vfs

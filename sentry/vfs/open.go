@@ -383,6 +383,7 @@ func (c *Caller) openTmpfile(at *File, path string, how OpenHow) (*File, error) 
 	if err != nil {
 		return nil, err
 	}
+	args.Nameless = how.Flags&unix.O_EXCL != 0
 	inode, err := t.Tmpfile(args)
 	if err != nil {
 		return nil, err

@@ -119,13 +119,29 @@ func (f *File) Write(creds *Creds, src [][]byte, limit int64) (int64, error) {
 	if !f.Writable() {
 		return 0, unix.EBADF
 	}
+	return f.write(creds, src, limit, f.Flags()&unix.O_APPEND != 0)
+}
+
+// WriteFlags is Write, or with an offset PWrite, that appends or does not as it is told
+// (pwritev2's RWF_APPEND and RWF_NOAPPEND).
+func (f *File) WriteFlags(creds *Creds, src [][]byte, off, limit int64, appending bool) (int64, error) {
+	if off >= 0 {
+		return f.pwrite(creds, src, off, limit, appending)
+	}
+	if !f.Writable() {
+		return 0, unix.EBADF
+	}
+	return f.write(creds, src, limit, appending)
+}
+
+func (f *File) write(creds *Creds, src [][]byte, limit int64, appending bool) (int64, error) {
 	switch o := f.ops.(type) {
 	case Writer:
 		return f.modified(o.Write(src))
 	case WriterAt:
 		f.posMu.Lock()
 		defer f.posMu.Unlock()
-		n, off, err := f.writeAt(creds, o, src, f.pos.Load(), limit, f.Flags()&unix.O_APPEND != 0)
+		n, off, err := f.writeAt(creds, o, src, f.pos.Load(), limit, appending)
 		if n > 0 {
 			f.pos.Store(off)
 			err = nil
@@ -138,11 +154,10 @@ func (f *File) Write(creds *Creds, src [][]byte, limit int64) (int64, error) {
 // PWrite writes at off and leaves the position alone (pwritev(2)). As on
 // Linux, an O_APPEND file is written at its end all the same.
 func (f *File) PWrite(creds *Creds, src [][]byte, off, limit int64) (int64, error) {
-	return f.PWriteFlags(creds, src, off, limit, f.Flags()&unix.O_APPEND != 0)
+	return f.pwrite(creds, src, off, limit, f.Flags()&unix.O_APPEND != 0)
 }
 
-// PWriteFlags is PWrite that appends if asked to (pwritev2's RWF_APPEND).
-func (f *File) PWriteFlags(creds *Creds, src [][]byte, off, limit int64, appending bool) (int64, error) {
+func (f *File) pwrite(creds *Creds, src [][]byte, off, limit int64, appending bool) (int64, error) {
 	if off < 0 {
 		return 0, unix.EINVAL
 	}

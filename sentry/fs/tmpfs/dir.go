@@ -131,7 +131,7 @@ func (d *dir) Tmpfile(a vfs.CreateArgs) (vfs.Inode, error) {
 	}
 	m.base().nlink = 0
 	if f, ok := m.(*file); ok {
-		f.linkable = true
+		f.linkable = !a.Nameless
 	}
 	return m, nil
 }
