@@ -317,8 +317,15 @@ func (t *Thread) giveUp() {
 		return
 	}
 	t.usage.involuntary.Add(1)
+	t.takeTurns()
+}
+
+// takeTurns lets those who wait have t's slot, and waits for the next.
+func (t *Thread) takeTurns() {
+	t.setState(Ready)
 	t.releaseSlot()
-	t.resume()
+	t.acquireSlot()
+	t.setState(Running)
 }
 
 // releaseSlot gives up t's run slot, if slots are limited.
@@ -346,7 +353,6 @@ func (t *Thread) Yield() bool {
 	if s == nil || s.waiting.Load() == 0 {
 		return false
 	}
-	t.releaseSlot()
-	t.resume()
+	t.takeTurns()
 	return true
 }
