@@ -174,20 +174,72 @@ func (t *IDs[T]) At(index int32) (T, error) {
 	return t.slots[index], nil
 }
 
-// Find finds an object for a *get(2) call: ENOENT if it is to be made. EEXIST,
-// EACCES.
-func (t *IDs[T]) Find(c *Caller, key int32, flags uint32) (T, error) {
-	var none T
+// GetOr is a *get(2) call (ipcget): it returns the id of the object with a key, which
+// has to be accepted by fits and to allow c what flags ask for, or of a new one, which
+// is made by create. ENOENT, EEXIST, EACCES, and the errors of both.
+func (t *IDs[T]) GetOr(c *Caller, key int32, flags uint32, fits func(T) error, create func() (T, error)) (int32, error) {
 	o, ok := t.byKey[key]
+	var err error
 	switch {
-	case key == Private:
-		return none, unix.ENOENT
+	case !ok && (key == Private || flags&Create != 0):
+		if o, err = create(); err != nil {
+			return 0, err
+		}
+		return o.Perms().ID, nil
 	case !ok:
-		return none, unix.ENOENT
+		return 0, unix.ENOENT
 	case flags&(Create|Excl) == Create|Excl:
-		return none, unix.EEXIST
+		return 0, unix.EEXIST
 	}
-	return o, nil
+	if err = fits(o); err == nil {
+		err = o.Perms().Allows(c, flags)
+	}
+	return o.Perms().ID, err
+}
+
+// Allowed finds the object with an id for who needs the access that want names
+// (see Perm.Allows): EINVAL, EACCES.
+func (t *IDs[T]) Allowed(c *Caller, id int32, want uint32) (T, error) {
+	o, err := t.Get(id)
+	if err == nil {
+		err = o.Perms().Allows(c, want)
+	}
+	return o, err
+}
+
+// Owned finds the object with an id for who changes or removes it: EINVAL, EPERM.
+func (t *IDs[T]) Owned(c *Caller, id int32) (T, error) {
+	o, err := t.Get(id)
+	if err == nil {
+		err = o.Perms().Owned(c)
+	}
+	return o, err
+}
+
+// Change is IPC_SET, as far as all sorts have it in common: EINVAL, EPERM.
+func (t *IDs[T]) Change(c *Caller, id int32, to Change) (T, error) {
+	o, err := t.Owned(c, id)
+	if err == nil {
+		err = o.Perms().Apply(to)
+	}
+	return o, err
+}
+
+// ForStat finds the object that a command asks about, and the command's result:
+// IPC_STAT names it by id, and its sort's own two by index, whose result is the id;
+// open is the one of them that needs no permission. EINVAL, EACCES.
+func (t *IDs[T]) ForStat(c *Caller, n, cmd, open int32) (o T, result int32, err error) {
+	if cmd == Stat {
+		o, err = t.Allowed(c, n, Read)
+		return o, 0, err
+	}
+	if o, err = t.At(n); err != nil {
+		return o, 0, err
+	}
+	if cmd != open {
+		err = o.Perms().Allows(c, Read)
+	}
+	return o, o.Perms().ID, err
 }
 
 // Add gives o, made by c with a key and the permissions in flags, an id. ENOSPC:

@@ -13,6 +13,45 @@ func (t *thing) Perms() *Perm { return &t.perm }
 
 var root = &Caller{Owner: true, Admin: true}
 
+func fits(*thing) error { return nil }
+
+// TestLookUps: what the calls need besides an id, and in which order it is asked for.
+func TestLookUps(t *testing.T) {
+	var ids IDs[*thing]
+	owner, other := &Caller{UID: 1}, &Caller{UID: 2}
+	o := &thing{}
+	if err := ids.Add(o, owner, 7, 0o600, 1); err != nil {
+		t.Fatal(err)
+	}
+	id := o.perm.ID
+	for _, c := range []struct {
+		what string
+		got  func() error
+		want error
+	}{
+		{"allowed", func() error { _, err := ids.Allowed(owner, id, Write); return err }, nil},
+		{"not allowed", func() error { _, err := ids.Allowed(other, id, Read); return err }, unix.EACCES},
+		{"allowed, no such", func() error { _, err := ids.Allowed(owner, id+1, Read); return err }, unix.EINVAL},
+		{"owned", func() error { _, err := ids.Owned(owner, id); return err }, nil},
+		{"not owned", func() error { _, err := ids.Owned(other, id); return err }, unix.EPERM},
+		{"change", func() error { _, err := ids.Change(other, id, Change{}); return err }, unix.EPERM},
+		{"change to nobody", func() error { _, err := ids.Change(owner, id, Change{UID: ^uint32(0)}); return err }, unix.EINVAL},
+		{"stat", func() error { _, _, err := ids.ForStat(other, id, Stat, 20); return err }, unix.EACCES},
+		{"stat by index", func() error { _, _, err := ids.ForStat(other, id&(MaxIDs-1), 18, 20); return err }, unix.EACCES},
+		{"stat by index for all", func() error { _, _, err := ids.ForStat(other, id&(MaxIDs-1), 20, 20); return err }, nil},
+		{"get", func() error { _, err := ids.GetOr(other, 7, 0o400, fits, nil); return err }, unix.EACCES},
+		{"get, no such", func() error { _, err := ids.GetOr(owner, 8, 0, fits, nil); return err }, unix.ENOENT},
+		{"get, does not fit", func() error {
+			_, err := ids.GetOr(other, 7, 0o400, func(*thing) error { return unix.ENOMEM }, nil)
+			return err
+		}, unix.ENOMEM},
+	} {
+		if err := c.got(); err != c.want {
+			t.Errorf("%s: %v, want %v", c.what, err, c.want)
+		}
+	}
+}
+
 // TestIDs compares a table with a map.
 func TestIDs(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
@@ -21,22 +60,27 @@ func TestIDs(t *testing.T) {
 		seen := map[int32]bool{}
 		t.Repeat(map[string]func(*rapid.T){
 			"add": func(t *rapid.T) {
-				o := &thing{}
 				key := rapid.Int32Range(0, 5).Draw(t, "key")
-				if _, err := ids.Find(root, key, 0); err == nil {
-					t.Skip("there is one")
-				}
-				if err := ids.Add(o, root, key, 0o640, 100); err != nil {
+				var made *thing
+				id, err := ids.GetOr(root, key, Create|0o640, fits, func() (*thing, error) {
+					made = &thing{}
+					return made, ids.Add(made, root, key, 0o640, 100)
+				})
+				switch {
+				case made == nil: // there is one
+					if err != nil || live[id] == nil || live[id].perm.Key != key {
+						t.Fatalf("key %d: id %d, %v", key, id, err)
+					}
+				case err != nil:
 					if err != unix.ENOSPC || len(live) < 100 {
 						t.Fatal(err, len(live))
 					}
-					return
+				case seen[id] || id != made.perm.ID:
+					t.Fatalf("id %d again, or not %d", id, made.perm.ID)
+				default:
+					seen[id] = true
+					live[id] = made
 				}
-				if seen[o.perm.ID] {
-					t.Fatalf("id %d again", o.perm.ID)
-				}
-				seen[o.perm.ID] = true
-				live[o.perm.ID] = o
 			},
 			"remove": func(t *rapid.T) {
 				for id, o := range live {
@@ -61,10 +105,10 @@ func TestIDs(t *testing.T) {
 						t.Fatalf("%d: %v", id, err)
 					}
 					if k := o.perm.Key; k != Private {
-						if got, err := ids.Find(root, k, Create); got != o || err != nil {
+						if got, err := ids.GetOr(root, k, 0, fits, nil); got != id || err != nil {
 							t.Fatalf("key %d: %v", k, err)
 						}
-						if _, err := ids.Find(root, k, Create|Excl); err != unix.EEXIST {
+						if _, err := ids.GetOr(root, k, Create|Excl, fits, nil); err != unix.EEXIST {
 							t.Fatalf("key %d: %v", k, err)
 						}
 					}

@@ -84,18 +84,10 @@ func (q *queue) Perms() *ipc.Perm { return &q.perm }
 func (m *Manager) Get(c *ipc.Caller, key int32, flags uint32) (int32, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	q, err := m.ids.Find(c, key, flags)
-	switch {
-	case err == unix.ENOENT && (key == ipc.Private || flags&ipc.Create != 0):
+	return m.ids.GetOr(c, key, flags, func(*queue) error { return nil }, func() (*queue, error) {
 		q := &queue{most: int(m.Limits.Queue.Load()), ctime: m.now()}
-		if err := m.ids.Add(q, c, key, flags, int(m.Limits.IDs.Load())); err != nil {
-			return 0, err
-		}
-		return q.perm.ID, nil
-	case err != nil:
-		return 0, err
-	}
-	return q.perm.ID, q.perm.Allows(c, flags)
+		return q, m.ids.Add(q, c, key, flags, int(m.Limits.IDs.Load()))
+	})
 }
 
 // find returns a queue, or, for who had it before, EIDRM.
@@ -225,11 +217,8 @@ func (c *Call) Receive(who *ipc.Caller, id int32, want int64, size uint64, flags
 func (m *Manager) Remove(c *ipc.Caller, id int32) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	q, err := m.ids.Get(id)
+	q, err := m.ids.Owned(c, id)
 	if err != nil {
-		return err
-	}
-	if err := q.perm.Owned(c); err != nil {
 		return err
 	}
 	m.ids.Remove(q)
@@ -244,11 +233,8 @@ func (m *Manager) Remove(c *ipc.Caller, id int32) error {
 func (m *Manager) Change(c *ipc.Caller, id int32, to ipc.Change, most uint64, resource bool) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	q, err := m.ids.Get(id)
+	q, err := m.ids.Owned(c, id)
 	if err != nil {
-		return err
-	}
-	if err := q.perm.Owned(c); err != nil {
 		return err
 	}
 	if most > uint64(m.Limits.Queue.Load()) && !resource {
@@ -270,18 +256,9 @@ const SizeofStat = 120
 func (m *Manager) Stat(c *ipc.Caller, id, cmd int32, b []byte) (int32, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	get := m.ids.Get
-	if cmd != ipc.Stat {
-		get = m.ids.At
-	}
-	q, err := get(id)
+	q, result, err := m.ids.ForStat(c, id, cmd, StatAny)
 	if err != nil {
 		return 0, err
-	}
-	if cmd != StatAny {
-		if err := q.perm.Allows(c, ipc.Read); err != nil {
-			return 0, err
-		}
 	}
 	le := binary.LittleEndian
 	q.perm.Encode(b)
@@ -292,10 +269,7 @@ func (m *Manager) Stat(c *ipc.Caller, id, cmd int32, b []byte) (int32, error) {
 	}
 	le.PutUint32(b[96:], uint32(q.lspid))
 	le.PutUint32(b[100:], uint32(q.lrpid))
-	if cmd == ipc.Stat {
-		return 0, nil
-	}
-	return q.perm.ID, nil
+	return result, nil
 }
 
 // Info is IPC_INFO and MSG_INFO: it returns struct msginfo and the highest index.

@@ -194,31 +194,27 @@ func (m *Manager) Get(c *ipc.Caller, key, n int32, flags uint32) (int32, error) 
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	s, err := m.ids.Find(c, key, flags)
-	switch {
-	case err == unix.ENOENT && (key == ipc.Private || flags&ipc.Create != 0):
-		return m.create(c, key, n, flags)
-	case err != nil:
-		return 0, err
-	case int(n) > len(s.sems):
-		return 0, unix.EINVAL
-	}
-	return s.perm.ID, s.perm.Allows(c, flags)
+	return m.ids.GetOr(c, key, flags, func(s *set) error {
+		if int(n) > len(s.sems) {
+			return unix.EINVAL
+		}
+		return nil
+	}, func() (*set, error) { return m.create(c, key, n, flags) })
 }
 
-func (m *Manager) create(c *ipc.Caller, key, n int32, flags uint32) (int32, error) {
+func (m *Manager) create(c *ipc.Caller, key, n int32, flags uint32) (*set, error) {
 	if n == 0 {
-		return 0, unix.EINVAL
+		return nil, unix.EINVAL
 	}
 	if int64(m.total)+int64(n) > min(m.Limits.All.Load(), maxTotal) {
-		return 0, unix.ENOSPC
+		return nil, unix.ENOSPC
 	}
 	s := &set{sems: make([]semaphore, n), ctime: m.now()}
 	if err := m.ids.Add(s, c, key, flags, int(m.Limits.Sets.Load())); err != nil {
-		return 0, err
+		return nil, err
 	}
 	m.total += int(n)
-	return s.perm.ID, nil
+	return s, nil
 }
 
 // Op is semop(2). If the call has to wait, the Waiter is not nil: wake is called,
@@ -379,11 +375,8 @@ func (w *Waiter) finish(err error) {
 func (m *Manager) Remove(c *ipc.Caller, id int32) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	s, err := m.ids.Get(id)
+	s, err := m.ids.Owned(c, id)
 	if err != nil {
-		return err
-	}
-	if err := s.perm.Owned(c); err != nil {
 		return err
 	}
 	m.ids.Remove(s)
@@ -413,34 +406,19 @@ func (m *Manager) forget(s *set, num, n int) {
 func (m *Manager) Change(c *ipc.Caller, id int32, to ipc.Change) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	s, err := m.ids.Get(id)
+	s, err := m.ids.Change(c, id, to)
 	if err != nil {
-		return err
-	}
-	if err := s.perm.Owned(c); err != nil {
-		return err
-	}
-	if err := s.perm.Apply(to); err != nil {
 		return err
 	}
 	s.ctime = m.now()
 	return nil
 }
 
-// allowed finds a set for the commands that read or write its semaphores.
-func (m *Manager) allowed(c *ipc.Caller, id int32, want uint32) (*set, error) {
-	s, err := m.ids.Get(id)
-	if err != nil {
-		return nil, err
-	}
-	return s, s.perm.Allows(c, want)
-}
-
 // Value answers GETVAL, GETPID, GETNCNT and GETZCNT for one semaphore.
 func (m *Manager) Value(c *ipc.Caller, id, num, cmd int32) (int32, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	s, err := m.allowed(c, id, ipc.Read)
+	s, err := m.ids.Allowed(c, id, ipc.Read)
 	if err != nil {
 		return 0, err
 	}
@@ -491,7 +469,7 @@ func (m *Manager) SetValue(c *ipc.Caller, id, num, value int32) error {
 func (m *Manager) Count(c *ipc.Caller, id int32) (int, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	s, err := m.allowed(c, id, ipc.Write)
+	s, err := m.ids.Allowed(c, id, ipc.Write)
 	if err != nil {
 		return 0, err
 	}
@@ -502,7 +480,7 @@ func (m *Manager) Count(c *ipc.Caller, id int32) (int, error) {
 func (m *Manager) Values(c *ipc.Caller, id int32) ([]byte, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	s, err := m.allowed(c, id, ipc.Read)
+	s, err := m.ids.Allowed(c, id, ipc.Read)
 	if err != nil {
 		return nil, err
 	}
@@ -518,7 +496,7 @@ func (m *Manager) Values(c *ipc.Caller, id int32) ([]byte, error) {
 func (m *Manager) SetValues(c *ipc.Caller, id int32, b []byte) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	s, err := m.allowed(c, id, ipc.Write)
+	s, err := m.ids.Allowed(c, id, ipc.Write)
 	if err == unix.EINVAL || err == nil && len(b) != 2*len(s.sems) {
 		return unix.EIDRM
 	}
@@ -546,28 +524,16 @@ const SizeofStat = 104
 func (m *Manager) Stat(c *ipc.Caller, id, cmd int32, b []byte) (int32, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	get := m.ids.Get
-	if cmd != ipc.Stat {
-		get = m.ids.At
-	}
-	s, err := get(id)
+	s, result, err := m.ids.ForStat(c, id, cmd, StatAny)
 	if err != nil {
 		return 0, err
-	}
-	if cmd != StatAny {
-		if err := s.perm.Allows(c, ipc.Read); err != nil {
-			return 0, err
-		}
 	}
 	le := binary.LittleEndian
 	s.perm.Encode(b)
 	le.PutUint64(b[48:], uint64(s.otime))
 	le.PutUint64(b[64:], uint64(s.ctime))
 	le.PutUint64(b[80:], uint64(len(s.sems)))
-	if cmd == ipc.Stat {
-		return 0, nil
-	}
-	return s.perm.ID, nil
+	return result, nil
 }
 
 // Info is IPC_INFO and SEM_INFO: it returns struct seminfo and the highest index.

@@ -102,43 +102,39 @@ func (s *segment) Perms() *ipc.Perm { return &s.perm }
 func (m *Manager) Get(c *ipc.Caller, key int32, size uint64, flags uint32) (int32, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	s, err := m.ids.Find(c, key, flags)
-	switch {
-	case err == unix.ENOENT && (key == ipc.Private || flags&ipc.Create != 0):
-		return m.create(c, key, size, flags)
-	case err != nil:
-		return 0, err
-	case size > s.size:
-		return 0, unix.EINVAL
-	}
-	return s.perm.ID, s.perm.Allows(c, flags)
+	return m.ids.GetOr(c, key, flags, func(s *segment) error {
+		if size > s.size {
+			return unix.EINVAL
+		}
+		return nil
+	}, func() (*segment, error) { return m.create(c, key, size, flags) })
 }
 
-func (m *Manager) create(c *ipc.Caller, key int32, size uint64, flags uint32) (int32, error) {
+func (m *Manager) create(c *ipc.Caller, key int32, size uint64, flags uint32) (*segment, error) {
 	if size < 1 || size > uint64(m.Limits.Max.Load()) {
-		return 0, unix.EINVAL
+		return nil, unix.EINVAL
 	}
 	pages := (size + pageSize - 1) / pageSize
 	switch {
 	case m.pages+pages > uint64(m.Limits.All.Load()):
-		return 0, unix.ENOSPC
+		return nil, unix.ENOSPC
 	case flags&HugeTLB != 0, size > m.cfg.MaxSize:
-		return 0, unix.ENOMEM // no huge pages are set aside
+		return nil, unix.ENOMEM // no huge pages are set aside
 	case int64(m.ids.Len()) >= m.Limits.IDs.Load():
-		return 0, unix.ENOSPC
+		return nil, unix.ENOSPC
 	}
 	f, err := m.cfg.NewFile(size)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	s := &segment{file: f, size: size, cpid: c.PID, ctime: m.cfg.Now()}
 	if err := m.ids.Add(s, c, key, flags, ipc.MaxIDs); err != nil {
 		f.DecRef()
-		return 0, err
+		return nil, err
 	}
 	s.name = fmt.Sprintf("/SYSV%08x (deleted)", uint32(key))
 	m.pages += pages
-	return s.perm.ID, nil
+	return s, nil
 }
 
 // remove drops a segment that nobody has attached. m.mu is held.
@@ -198,11 +194,8 @@ func (m *Manager) Attach(c *ipc.Caller, id int32, flags uint32) (*Attachment, er
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	s, err := m.ids.Get(id)
+	s, err := m.ids.Allowed(c, id, want)
 	if err != nil {
-		return nil, err
-	}
-	if err := s.perm.Allows(c, want); err != nil {
 		return nil, err
 	}
 	s.attached++
@@ -227,11 +220,8 @@ func (a *Attachment) Detached(c *ipc.Caller) {
 func (m *Manager) Remove(c *ipc.Caller, id int32) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	s, err := m.ids.Get(id)
+	s, err := m.ids.Owned(c, id)
 	if err != nil {
-		return err
-	}
-	if err := s.perm.Owned(c); err != nil {
 		return err
 	}
 	if s.attached > 0 {
@@ -247,14 +237,8 @@ func (m *Manager) Remove(c *ipc.Caller, id int32) error {
 func (m *Manager) Change(c *ipc.Caller, id int32, to ipc.Change) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	s, err := m.ids.Get(id)
+	s, err := m.ids.Change(c, id, to)
 	if err != nil {
-		return err
-	}
-	if err := s.perm.Owned(c); err != nil {
-		return err
-	}
-	if err := s.perm.Apply(to); err != nil {
 		return err
 	}
 	s.ctime = m.cfg.Now()
@@ -289,18 +273,9 @@ const SizeofStat = 112
 func (m *Manager) Stat(c *ipc.Caller, id, cmd int32, b []byte) (int32, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	get := m.ids.Get
-	if cmd != ipc.Stat {
-		get = m.ids.At
-	}
-	s, err := get(id)
+	s, result, err := m.ids.ForStat(c, id, cmd, StatAny)
 	if err != nil {
 		return 0, err
-	}
-	if cmd != StatAny {
-		if err := s.perm.Allows(c, ipc.Read); err != nil {
-			return 0, err
-		}
 	}
 	le := binary.LittleEndian
 	s.perm.Encode(b)
@@ -310,10 +285,7 @@ func (m *Manager) Stat(c *ipc.Caller, id, cmd int32, b []byte) (int32, error) {
 	le.PutUint32(b[80:], uint32(s.cpid))
 	le.PutUint32(b[84:], uint32(s.lpid))
 	le.PutUint64(b[88:], s.attached)
-	if cmd == ipc.Stat {
-		return 0, nil
-	}
-	return s.perm.ID, nil
+	return result, nil
 }
 
 // Info is IPC_INFO (struct shminfo64) and SHM_INFO (struct shm_info); it returns the
