@@ -308,7 +308,16 @@ func TestBeyondSlots(t *testing.T) {
 		f.mu.Lock()
 		f.next, f.free = maxSlots-2, nil
 		f.mu.Unlock()
-		for range 5 {
+		for round := range 5 {
+			// A thread gives its slot back after its function has returned.
+			for free, deadline := 0, time.Now().Add(time.Minute); round > 0 && free < 2; time.Sleep(time.Millisecond) {
+				c.cur.mu.Lock()
+				free = len(c.stub.slots.free)
+				c.cur.mu.Unlock()
+				if time.Now().After(deadline) {
+					g.Fatalf("%d slots are free again, want 2", free)
+				}
+			}
 			hold := make(chan struct{})
 			ready := make(chan bool, 6)
 			var waits []func()
