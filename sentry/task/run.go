@@ -108,9 +108,7 @@ func (t *Task) deliver(w *procmgr.Work) {
 	t.settleRestart(&w.Action)
 	mask := t.th.SignalMask()
 	if saved, ok := t.th.TakeSavedMask(); ok {
-		// sigsuspend and its kind: the handler returns to the mask of before.
-		mask, saved = saved, mask
-		_ = saved
+		mask = saved // sigsuspend and its kind: the handler returns to the mask of before
 	}
 	if err := t.pushFrame(&w.Info, &w.Action, uint64(mask)); err != nil {
 		// Linux's signal_setup_done(failed): force_sigsegv.
