@@ -16,6 +16,7 @@ import (
 const arrows = `
 runsc-lite            → runsc-lite/control sentry sentry/syscalls sentry/trace sentry/task procmgr platform/kvm platform/ptrace platform/systrap platform hostcall
 runsc-lite/control    → sentry/task procmgr
+runsc-lite/bundle     → sentry/syscalls sentry/seccomp procmgr
 
 sentry                → sentry/syscalls sentry/trace sentry/task
                         sentry/fs/tty sentry/fs/overlay sentry/fs/hostdir sentry/fs/proc sentry/fs/sys sentry/fs/synth sentry/fs/dev sentry/fs/tmpfs sentry/fs/hostfd sentry/fs/pipe sentry/fs/inotify
@@ -127,6 +128,7 @@ var libraries = []struct {
 	{path: "gvisor.dev/gvisor/pkg/bpf", by: []string{"platform/", "hostcall"}},
 	{path: "github.com/google/btree", by: []string{"mm", "mm/", "sentry/", "procmgr"}},
 	{path: "github.com/google/subcommands", by: []string{"runsc-lite"}},
+	{path: "github.com/opencontainers/runtime-spec/specs-go", by: []string{"runsc-lite", "runsc-lite/"}},
 	{path: "github.com/google/go-cmp/cmp", by: []string{""}, test: true},
 	{path: "go.uber.org/goleak", by: []string{""}, test: true},
 	{path: "pgregory.net/rapid", by: []string{""}, test: true},
