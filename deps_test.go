@@ -18,15 +18,18 @@ runsc-lite            → runsc-lite/control sentry sentry/syscalls sentry/trace
 runsc-lite/control    → sentry/task procmgr
 runsc-lite/bundle     → sentry/syscalls sentry/seccomp procmgr
 
-sentry                → sentry/syscalls sentry/trace sentry/task
+sentry                → sentry/syscalls sentry/trace sentry/task sentry/namespaces
                         sentry/fs/tty sentry/fs/overlay sentry/fs/hostdir sentry/fs/proc sentry/fs/sys sentry/fs/synth sentry/fs/dev sentry/fs/tmpfs sentry/fs/hostfd sentry/fs/pipe sentry/fs/inotify
                         sentry/socket/netns sentry/fdtable sentry/vfs sentry/futex loader sentry/clock procmgr mm mm/memfile platform hostcall
-sentry/syscalls       → sentry/task sentry/ipc/shm sentry/ipc/sem sentry/ipc/msg sentry/ipc
+sentry/syscalls       → sentry/task sentry/fs/nsfs sentry/namespaces sentry/ipc/shm sentry/ipc/sem sentry/ipc/msg sentry/ipc
                         sentry/fs/pipe sentry/fs/eventfd sentry/fs/epoll sentry/fs/timerfd sentry/fs/signalfd sentry/fs/inotify sentry/fs/tmpfs
                         sentry/socket sentry/fdtable sentry/vfs sentry/vfs/lock sentry/futex sentry/seccomp loader sentry/timers sentry/clock procmgr mm mm/memfile
 sentry/trace          → sentry/task procmgr mm
-sentry/task           → sentry/insn sentry/ipc/shm sentry/ipc/sem sentry/ipc/msg sentry/ipc sentry/seccomp sentry/fs/pipe sentry/fs/epoll sentry/fs/signalfd sentry/fs/inotify sentry/fs/tmpfs
+sentry/task           → sentry/insn sentry/namespaces sentry/ipc/shm sentry/ipc/sem sentry/ipc/msg sentry/ipc sentry/seccomp sentry/fs/pipe sentry/fs/epoll sentry/fs/signalfd sentry/fs/inotify sentry/fs/tmpfs
                         sentry/socket/netns sentry/fdtable sentry/vfs sentry/futex loader sentry/timers sentry/clock procmgr mm mm/memfile platform hostcall
+sentry/fs/proc        → sentry/fs/nsfs sentry/namespaces sentry/fs/synth sentry/fdtable sentry/vfs sentry/vfs/lock sentry/cpuid procmgr mm
+sentry/fs/nsfs        → sentry/namespaces sentry/vfs procmgr
+sentry/namespaces     → sentry/socket/netns sentry/ipc/shm sentry/ipc/sem sentry/ipc/msg procmgr
 sentry/timers         → sentry/clock procmgr
 
 sentry/socket/netns   → sentry/socket/unix sentry/socket/netlink sentry/socket/netstack sentry/socket sentry/vfs
@@ -35,7 +38,6 @@ sentry/socket/netstack → sentry/socket sentry/vfs
 sentry/socket/unix    → sentry/socket sentry/vfs
 sentry/socket         → sentry/vfs
 
-sentry/fs/proc        → sentry/fs/synth sentry/fdtable sentry/vfs sentry/vfs/lock sentry/cpuid procmgr mm
 sentry/fs/sys         → sentry/fs/synth sentry/vfs sentry/cpuid
 sentry/fs/dev         → sentry/fs/devpts sentry/fs/tty sentry/fs/tmpfs sentry/fs/extent sentry/vfs procmgr
 sentry/fs/devpts      → sentry/fs/tty sentry/fs/synth sentry/vfs procmgr

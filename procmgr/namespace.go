@@ -32,6 +32,9 @@ func (ns *PIDNamespace) Parent() *PIDNamespace { return ns.parent }
 // Level returns how deep the namespace is: 0 is the root.
 func (ns *PIDNamespace) Level() int { return ns.level }
 
+// Owner returns the user namespace whose capabilities count.
+func (ns *PIDNamespace) Owner() *UserNamespace { return ns.owner }
+
 // Serial tells the namespace from all others of the table: 0 is the root.
 func (ns *PIDNamespace) Serial() uint64 { return ns.serial }
 
@@ -80,8 +83,8 @@ func (ns *PIDNamespace) ForEach(fn func(*Process)) {
 	})
 }
 
-// includes reports whether what is in other is visible in ns.
-func (ns *PIDNamespace) includes(other *PIDNamespace) bool {
+// Includes reports whether what is in other is visible in ns.
+func (ns *PIDNamespace) Includes(other *PIDNamespace) bool {
 	for other.level > ns.level {
 		other = other.parent
 	}
@@ -154,7 +157,7 @@ func (tb *Table) newNamespace(parent *PIDNamespace, creds *Credentials) (*PIDNam
 		return nil, unix.EPERM
 	}
 	// Who is in a user namespace beside that of the pid namespace has no say in it.
-	if !creds.UserNS.within(parent.owner) {
+	if !creds.UserNS.Within(parent.owner) {
 		return nil, unix.EINVAL
 	}
 	if parent.level >= maxLevel {
@@ -200,15 +203,18 @@ func (t *Thread) UnshareNamespace() error {
 	return nil
 }
 
-// SetChildNamespace puts the processes that t forks from now on into a pid namespace
-// below, or back into its own (setns(2)). EINVAL: ns is not below t's. EPERM.
-func (t *Thread) SetChildNamespace(ns *PIDNamespace) error {
-	if c := t.Credentials(); !c.HasCapIn(ns.owner, unix.CAP_SYS_ADMIN) || !c.hasOwnCap(unix.CAP_SYS_ADMIN) {
+// MaySetChildNamespace says whether SetChildNamespace may be called, by who will have
+// the credentials next. EPERM; EINVAL: ns is not t's, nor below it (pidns_install).
+func (t *Thread) MaySetChildNamespace(ns *PIDNamespace, next *Credentials) error {
+	if !t.Credentials().HasCapIn(ns.owner, unix.CAP_SYS_ADMIN) || !t.Credentials().HasCapIn(next.UserNS, unix.CAP_SYS_ADMIN) {
 		return unix.EPERM
 	}
-	if !t.Namespace().includes(ns) {
+	if !t.Namespace().Includes(ns) {
 		return unix.EINVAL
 	}
-	t.childPIDNS.Store(ns)
 	return nil
 }
+
+// SetChildNamespace puts the processes that t forks from now on into a pid namespace
+// (setns(2)).
+func (t *Thread) SetChildNamespace(ns *PIDNamespace) { t.childPIDNS.Store(ns) }

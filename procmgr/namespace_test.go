@@ -189,8 +189,8 @@ func TestNamespaceOfChildren(t *testing.T) {
 	if tb.Getpid(two) != 7 || two.ID() != 500 {
 		t.Errorf("chosen ids: %v", two.p.IDs())
 	}
-	wantErr(t, "into one below", root.SetChildNamespace(one.Namespace()), nil)
-	wantErr(t, "into one above", two.SetChildNamespace(tb.Root()), unix.EINVAL)
+	wantErr(t, "into one below", setns(root, one.Namespace()), nil)
+	wantErr(t, "into one above", setns(two, tb.Root()), unix.EINVAL)
 	three := fork(t, root)
 	if tb.Getpid(three) != 2 { // a chosen id is not where the next ones go on
 		t.Errorf("ids %v", three.p.IDs())
@@ -228,5 +228,14 @@ func TestUnprivilegedNamespace(t *testing.T) {
 	_, err := tb.Fork(p, CloneOptions{Flags: unix.CLONE_NEWPID})
 	wantErr(t, "clone", err, unix.EPERM)
 	wantErr(t, "unshare", p.UnshareNamespace(), unix.EPERM)
-	wantErr(t, "setns", p.SetChildNamespace(tb.Root()), unix.EPERM)
+	wantErr(t, "setns", setns(p, tb.Root()), unix.EPERM)
+}
+
+// setns puts what th forks from now on into a namespace, if it may.
+func setns(th *Thread, ns *PIDNamespace) error {
+	err := th.MaySetChildNamespace(ns, th.Credentials())
+	if err == nil {
+		th.SetChildNamespace(ns)
+	}
+	return err
 }

@@ -62,12 +62,20 @@ func (ns *UserNamespace) Parent() *UserNamespace {
 	return ns.parent
 }
 
-// within reports whether the namespace is another, or below it (in_userns).
-func (ns *UserNamespace) within(other *UserNamespace) bool {
+// Within reports whether the namespace is another, or below it (in_userns).
+func (ns *UserNamespace) Within(other *UserNamespace) bool {
 	for ns.Level() > other.Level() {
 		ns = ns.parent
 	}
 	return ns == other
+}
+
+// Maker returns the user who made the namespace, as the root has it.
+func (ns *UserNamespace) Maker() uint32 {
+	if ns == nil {
+		return 0
+	}
+	return ns.owner
 }
 
 // Serial tells namespaces apart: 0 is the root.
@@ -167,12 +175,29 @@ func (tb *Table) NewUserNamespace(c *Credentials) (*Credentials, error) {
 		serial: tb.userNamespaces.Add(1), mayFCap: c.hasOwnCap(unix.CAP_SETFCAP),
 	}
 	ns.denied = c.UserNS != nil && c.UserNS.setgroupsDenied()
+	return c.in(ns), nil
+}
+
+// in returns c's ids with all capabilities in a user namespace (set_cred_user_ns).
+func (c *Credentials) in(ns *UserNamespace) *Credentials {
 	n := c.copy()
 	n.UserNS = ns
 	n.SecureBits = 0
 	n.CapPermitted, n.CapEffective, n.CapBounding = AllCaps, AllCaps, AllCaps
 	n.CapInheritable, n.CapAmbient = 0, 0
-	return n, nil
+	return n
+}
+
+// EnterUserNamespace returns c's credentials in another user namespace (setns(2)).
+// EINVAL: c is in there. EPERM: c may not administer it (userns_install).
+func (c *Credentials) EnterUserNamespace(ns *UserNamespace) (*Credentials, error) {
+	if c.UserNS == ns {
+		return nil, unix.EINVAL
+	}
+	if !c.HasCapIn(ns, unix.CAP_SYS_ADMIN) {
+		return nil, unix.EPERM
+	}
+	return c.in(ns), nil
 }
 
 // HasCap reports whether a capability is effective in the root user namespace: what

@@ -94,7 +94,7 @@ func TestUserNamespace(t *testing.T) {
 	if deep.UserNS.HostUID(6) != 2001 || deep.UserNS.UID(2001) != 6 || deep.UserNS.UID(1000) != OverflowID {
 		t.Error("ids through two maps")
 	}
-	if deep.UserNS.Level() != 2 || deep.UserNS.Parent() != c.UserNS || !deep.UserNS.within(nil) || c.UserNS.within(deep.UserNS) {
+	if deep.UserNS.Level() != 2 || deep.UserNS.Parent() != c.UserNS || !deep.UserNS.Within(nil) || c.UserNS.Within(deep.UserNS) {
 		t.Error("hierarchy")
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"runsc-lite/sentry/fs/proc"
 	"runsc-lite/sentry/fs/synth"
 	"runsc-lite/sentry/fs/sys"
+	"runsc-lite/sentry/namespaces"
 	"runsc-lite/sentry/syscalls"
 	"runsc-lite/sentry/task"
 	"runsc-lite/sentry/vfs"
@@ -67,7 +68,7 @@ func (s *Sandbox) newProcConfig(ns *vfs.Namespace, procs *procmgr.Table, clk clo
 		Dev:         devProc,
 		Procs:       procs,
 		Clock:       clk,
-		UTS:         names{s},
+		First:       func() *namespaces.Members { return &s.kernel.First.Members },
 		Place:       vfs.NewFSContext(ns),
 		Memory:      s.memoryTotal,
 		CPUs:        processors(),
@@ -78,7 +79,7 @@ func (s *Sandbox) newProcConfig(ns *vfs.Namespace, procs *procmgr.Table, clk clo
 		FileSystems: append(slices.Clone(fileSystems), "devpts", "overlay"),
 		CharDevices: map[int][]string{1: {"mem"}, 5: {"/dev/tty", "/dev/ptmx"}, 128: {"ptm"}, 136: {"pts"}},
 		Files:       append(s.sysvFiles(), synth.Leaf{Path: "tty/drivers", Open: synth.Const(terminalDrivers).Open}),
-		Net:         leaves(s.net.Files()),
+		Net:         func(n *namespaces.Net) []synth.Leaf { return leaves(n.Sockets.Files()) },
 		Sysctl:      append(leaves(s.net.Sysctls()), s.sysctls()...),
 		MinAddress:  s.platform.MinAddress(),
 		PipeMaxSize: pipe.MaxSize,
@@ -94,15 +95,3 @@ pty_master           /dev/ptm      128 0-1048575 pty:master
 
 // memoryTotal tells of the kernel's memory.
 func (s *Sandbox) memoryTotal() (total, free uint64) { return s.kernel.MemoryTotal() }
-
-// names are the kernel's host and domain name.
-type names struct{ s *Sandbox }
-
-// Names implements proc.UTS.
-func (n names) Names() (host, domain string) { return n.s.kernel.UTS.Names() }
-
-// SetHost implements proc.UTS.
-func (n names) SetHost(name string) { n.s.kernel.UTS.SetHost(name) }
-
-// SetDomain implements proc.UTS.
-func (n names) SetDomain(name string) { n.s.kernel.UTS.SetDomain(name) }

@@ -8,8 +8,10 @@ import (
 	"golang.org/x/sys/unix"
 
 	"runsc-lite/sentry/fs/inotify"
+	"runsc-lite/sentry/fs/proc"
 	"runsc-lite/sentry/fs/synth"
-	"runsc-lite/sentry/task"
+	"runsc-lite/sentry/namespaces"
+	"runsc-lite/sentry/vfs"
 )
 
 // sysctls are the files of /proc/sys that belong to objects of the kernel.
@@ -23,48 +25,63 @@ func (s *Sandbox) sysctls() []synth.Leaf {
 		limit("max_queued_events", func(l *inotify.Limits) *atomic.Int64 { return &l.MaxQueued }),
 		limit("max_user_instances", func(l *inotify.Limits) *atomic.Int64 { return &l.MaxInstances }),
 		limit("max_user_watches", func(l *inotify.Limits) *atomic.Int64 { return &l.MaxWatches }),
-		s.sysvLimits("shmmax", func(i *task.IPC) []*atomic.Int64 { return []*atomic.Int64{&i.Shm.Limits.Max} }),
-		s.sysvLimits("shmall", func(i *task.IPC) []*atomic.Int64 { return []*atomic.Int64{&i.Shm.Limits.All} }),
-		s.sysvLimits("shmmni", func(i *task.IPC) []*atomic.Int64 { return []*atomic.Int64{&i.Shm.Limits.IDs} }),
-		s.sysvLimits("sem", func(i *task.IPC) []*atomic.Int64 {
+		s.sysvLimits("shmmax", func(i *namespaces.IPC) []*atomic.Int64 { return []*atomic.Int64{&i.Shm.Limits.Max} }),
+		s.sysvLimits("shmall", func(i *namespaces.IPC) []*atomic.Int64 { return []*atomic.Int64{&i.Shm.Limits.All} }),
+		s.sysvLimits("shmmni", func(i *namespaces.IPC) []*atomic.Int64 { return []*atomic.Int64{&i.Shm.Limits.IDs} }),
+		s.sysvLimits("sem", func(i *namespaces.IPC) []*atomic.Int64 {
 			l := &i.Sem.Limits
 			return []*atomic.Int64{&l.PerSet, &l.All, &l.Ops, &l.Sets}
 		}),
-		s.sysvLimits("msgmax", func(i *task.IPC) []*atomic.Int64 { return []*atomic.Int64{&i.Msg.Limits.Message} }),
-		s.sysvLimits("msgmnb", func(i *task.IPC) []*atomic.Int64 { return []*atomic.Int64{&i.Msg.Limits.Queue} }),
-		s.sysvLimits("msgmni", func(i *task.IPC) []*atomic.Int64 { return []*atomic.Int64{&i.Msg.Limits.IDs} }),
+		s.sysvLimits("msgmax", func(i *namespaces.IPC) []*atomic.Int64 { return []*atomic.Int64{&i.Msg.Limits.Message} }),
+		s.sysvLimits("msgmnb", func(i *namespaces.IPC) []*atomic.Int64 { return []*atomic.Int64{&i.Msg.Limits.Queue} }),
+		s.sysvLimits("msgmni", func(i *namespaces.IPC) []*atomic.Int64 { return []*atomic.Int64{&i.Msg.Limits.IDs} }),
 	}
 }
 
+// ipcOf returns the ipc namespace of who opens a file.
+func (s *Sandbox) ipcOf(c *vfs.Caller) *namespaces.IPC {
+	if ns := proc.NamespacesOf(c); ns != nil {
+		return ns.IPC
+	}
+	return s.kernel.First.IPC
+}
+
 // sysvLimits is a file in /proc/sys/kernel of limits of System V's objects.
-func (s *Sandbox) sysvLimits(name string, of func(*task.IPC) []*atomic.Int64) synth.Leaf {
-	return synth.Numbers("kernel/"+name, func() (n []int64) {
-		for _, l := range of(&s.kernel.IPC) {
-			n = append(n, l.Load())
-		}
-		return n
-	}, func(n []int64) error {
-		limits := of(&s.kernel.IPC)
-		for i := range n {
-			if n[i] < 0 || n[i] > math.MaxInt32 && name != "shmmax" && name != "shmall" {
-				return unix.EINVAL
+func (s *Sandbox) sysvLimits(name string, of func(*namespaces.IPC) []*atomic.Int64) synth.Leaf {
+	numbers := func(limits []*atomic.Int64) synth.Opener {
+		return synth.Numbers("", func() (n []int64) {
+			for _, l := range limits {
+				n = append(n, l.Load())
 			}
-		}
-		for i := range n {
-			limits[i].Store(n[i])
-		}
-		return nil
-	})
+			return n
+		}, func(n []int64) error {
+			for i := range n {
+				if n[i] < 0 || n[i] > math.MaxInt32 && name != "shmmax" && name != "shmall" {
+					return unix.EINVAL
+				}
+			}
+			for i := range n {
+				limits[i].Store(n[i])
+			}
+			return nil
+		}).Open
+	}
+	return synth.Leaf{Path: "kernel/" + name, Mode: 0o644, Open: func(c *vfs.Caller, flags uint32) (vfs.FileOps, error) {
+		return numbers(of(s.ipcOf(c)))(c, flags)
+	}}
 }
 
 // sysvFiles are those in /proc/sysvipc.
 func (s *Sandbox) sysvFiles() []synth.Leaf {
-	leaf := func(name string, text func(b *bytes.Buffer) error) synth.Leaf {
-		return synth.Leaf{Path: "sysvipc/" + name, Open: synth.Text(text).Open}
+	leaf := func(name string, text func(*namespaces.IPC, *bytes.Buffer) error) synth.Leaf {
+		return synth.Leaf{Path: "sysvipc/" + name, Open: func(c *vfs.Caller, flags uint32) (vfs.FileOps, error) {
+			ipc := s.ipcOf(c)
+			return synth.Text(func(b *bytes.Buffer) error { return text(ipc, b) }).Open(c, flags)
+		}}
 	}
 	return []synth.Leaf{
-		leaf("msg", func(b *bytes.Buffer) error { return s.kernel.IPC.Msg.Proc(b) }),
-		leaf("sem", func(b *bytes.Buffer) error { return s.kernel.IPC.Sem.Proc(b) }),
-		leaf("shm", func(b *bytes.Buffer) error { return s.kernel.IPC.Shm.Proc(b) }),
+		leaf("msg", func(i *namespaces.IPC, b *bytes.Buffer) error { return i.Msg.Proc(b) }),
+		leaf("sem", func(i *namespaces.IPC, b *bytes.Buffer) error { return i.Sem.Proc(b) }),
+		leaf("shm", func(i *namespaces.IPC, b *bytes.Buffer) error { return i.Shm.Proc(b) }),
 	}
 }

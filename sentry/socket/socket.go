@@ -53,7 +53,11 @@ type Caller interface {
 	// MayClaim reports whether the caller may pass c off as its credentials
 	// (scm_check_creds): EPERM.
 	MayClaim(c Cred) error
-	// Capable reports whether the caller has a capability in effect.
+	// Space is the network namespace that the call is about: the socket's, or that
+	// in which one is made. Package socket only passes it on.
+	Space() any
+	// Capable reports whether the caller has a capability in effect over that
+	// namespace.
 	Capable(capability uint) bool
 	// MaxFiles is RLIMIT_NOFILE.
 	MaxFiles() uint64
@@ -145,6 +149,7 @@ var devSockfs = unix.Mkdev(0, 8)
 type inode struct {
 	ino      uint64
 	uid, gid uint32
+	space    any
 }
 
 // Stat implements vfs.Inode.
@@ -163,8 +168,17 @@ func (i *inode) Open(uint32) (vfs.FileOps, error) { return nil, unix.ENXIO }
 func NewFile(s Socket, c Caller, flags uint32) *vfs.File {
 	who := c.FS().Creds
 	ino := s.Ino()
-	i := &inode{ino: ino, uid: who.UID, gid: who.GID}
+	i := &inode{ino: ino, uid: who.UID, gid: who.GID, space: c.Space()}
 	return vfs.NewFile(s, i, unix.O_RDWR|flags&unix.O_NONBLOCK, "socket:["+strconv.FormatUint(ino, 10)+"]")
+}
+
+// SpaceOf returns the network namespace of a socket's file: what its maker's Caller
+// called so.
+func SpaceOf(f *vfs.File) any {
+	if i, ok := f.Inode().(*inode); ok {
+		return i.space
+	}
+	return nil
 }
 
 // Numbers gives sockets their inode numbers.

@@ -537,7 +537,7 @@ func sysIoctl(t *task.Task, a *task.Args) (uint64, error) {
 	err = t.WaitFile(f, waiter.WritableEvents, never, func() (err error) {
 		n, err = f.Ioctl(t.IoctlMemory(), a.Uint(1), a[2])
 		if _, ok := f.Ops().(socket.Socket); ok && err == unix.ENOTTY {
-			n, err = t.Kernel().Net.Ioctl(t.IoctlMemory(), a.Uint(1), a[2])
+			n, err = netOf(t, f).Sockets.Ioctl(t.IoctlMemory(), a.Uint(1), a[2])
 		}
 		return err
 	})

@@ -22,7 +22,7 @@ const (
 // sysUname is uname(2): six fields of 65 bytes.
 func sysUname(t *task.Task, a *task.Args) (uint64, error) {
 	const field = 65
-	host, domain := t.Kernel().UTS.Names()
+	host, domain := t.Namespaces().UTS.Names()
 	var b [6 * field]byte
 	for i, s := range [...]string{Sysname, host, Release, Version, Machine, domain} {
 		copy(b[i*field:(i+1)*field-1], s)
@@ -32,7 +32,7 @@ func sysUname(t *task.Task, a *task.Args) (uint64, error) {
 }
 
 func copyInName(t *task.Task, a *task.Args) (string, error) {
-	if !t.Thread().Credentials().HasCap(unix.CAP_SYS_ADMIN) {
+	if !t.Thread().Credentials().HasCapIn(t.Namespaces().UTS.Owner(), unix.CAP_SYS_ADMIN) {
 		return "", unix.EPERM
 	}
 	n := a.Int(1)
@@ -49,7 +49,7 @@ func copyInName(t *task.Task, a *task.Args) (string, error) {
 func sysSethostname(t *task.Task, a *task.Args) (uint64, error) {
 	s, err := copyInName(t, a)
 	if err == nil {
-		t.Kernel().UTS.SetHost(s)
+		t.Namespaces().UTS.SetHost(s)
 	}
 	return 0, err
 }
@@ -57,7 +57,7 @@ func sysSethostname(t *task.Task, a *task.Args) (uint64, error) {
 func sysSetdomainname(t *task.Task, a *task.Args) (uint64, error) {
 	s, err := copyInName(t, a)
 	if err == nil {
-		t.Kernel().UTS.SetDomain(s)
+		t.Namespaces().UTS.SetDomain(s)
 	}
 	return 0, err
 }

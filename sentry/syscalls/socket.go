@@ -8,13 +8,44 @@ import (
 	"gvisor.dev/gvisor/pkg/hostarch"
 	"gvisor.dev/gvisor/pkg/waiter"
 
+	"runsc-lite/sentry/namespaces"
 	"runsc-lite/sentry/socket"
 	"runsc-lite/sentry/task"
 	"runsc-lite/sentry/vfs"
 )
 
-// sockCaller is a task as sockets see it.
+// sockCaller is a task as sockets of its own network namespace see it.
 type sockCaller struct{ *task.Task }
+
+// foreignCaller is a task as sockets of another namespace see it.
+type foreignCaller struct {
+	sockCaller
+	net *namespaces.Net
+}
+
+// callerOf returns t as the socket of f sees it. It allocates nothing for a socket of
+// t's own namespace.
+func callerOf(t *task.Task, f *vfs.File) socket.Caller {
+	net, ok := socket.SpaceOf(f).(*namespaces.Net)
+	if !ok || net == t.Namespaces().Net {
+		return sockCaller{t}
+	}
+	return foreignCaller{sockCaller{t}, net}
+}
+
+// netOf returns the network namespace of a socket.
+func netOf(t *task.Task, f *vfs.File) *namespaces.Net {
+	if net, ok := socket.SpaceOf(f).(*namespaces.Net); ok {
+		return net
+	}
+	return t.Namespaces().Net
+}
+
+// Space implements socket.Caller.
+func (c sockCaller) Space() any { return c.Namespaces().Net }
+
+// Space implements socket.Caller.
+func (c foreignCaller) Space() any { return c.net }
 
 // FS implements socket.Caller.
 func (c sockCaller) FS() *vfs.Caller { return c.Task.Caller() }
@@ -38,15 +69,15 @@ func (c sockCaller) MayClaim(as socket.Cred) error {
 	}
 	who := c.Thread().Credentials()
 	if as.PID != int32(c.Process().ID()) {
-		if !c.Capable(unix.CAP_SYS_ADMIN) {
+		if !who.HasCapIn(c.Thread().Namespace().Owner(), unix.CAP_SYS_ADMIN) {
 			return unix.EPERM
 		}
 		if as.PID != 0 && c.Kernel().Procs.GetThread(int(as.PID)) == nil {
 			return unix.ESRCH
 		}
 	}
-	uidOK := as.UID == who.RUID || as.UID == who.EUID || as.UID == who.SUID || c.Capable(unix.CAP_SETUID)
-	gidOK := as.GID == who.RGID || as.GID == who.EGID || as.GID == who.SGID || c.Capable(unix.CAP_SETGID)
+	uidOK := as.UID == who.RUID || as.UID == who.EUID || as.UID == who.SUID || who.HasCapIn(who.UserNS, unix.CAP_SETUID)
+	gidOK := as.GID == who.RGID || as.GID == who.EGID || as.GID == who.SGID || who.HasCapIn(who.UserNS, unix.CAP_SETGID)
 	if !uidOK || !gidOK {
 		return unix.EPERM
 	}
@@ -55,7 +86,12 @@ func (c sockCaller) MayClaim(as socket.Cred) error {
 
 // Capable implements socket.Caller.
 func (c sockCaller) Capable(capability uint) bool {
-	return c.FS().Creds.Has(capability)
+	return c.Thread().Credentials().HasCapIn(c.Namespaces().Net.Owner(), int(capability))
+}
+
+// Capable implements socket.Caller.
+func (c foreignCaller) Capable(capability uint) bool {
+	return c.Thread().Credentials().HasCapIn(c.net.Owner(), int(capability))
 }
 
 // MaxFiles implements socket.Caller.
@@ -112,7 +148,7 @@ func sysSocket(t *task.Task, a *task.Args) (uint64, error) {
 		return 0, err
 	}
 	c := sockCaller{t}
-	s, err := t.Kernel().Net.Socket(c, int(a.Int(0)), typ, int(a.Int(2)))
+	s, err := t.Namespaces().Net.Sockets.Socket(c, int(a.Int(0)), typ, int(a.Int(2)))
 	if err != nil {
 		return 0, err
 	}
@@ -129,7 +165,7 @@ func sysSocketpair(t *task.Task, a *task.Args) (uint64, error) {
 		return 0, err
 	}
 	c := sockCaller{t}
-	x, y, err := t.Kernel().Net.Pair(c, int(a.Int(0)), typ, int(a.Int(2)))
+	x, y, err := t.Namespaces().Net.Sockets.Pair(c, int(a.Int(0)), typ, int(a.Int(2)))
 	if err != nil {
 		return 0, err
 	}
@@ -198,7 +234,7 @@ func sysBind(t *task.Task, a *task.Args) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return 0, s.Bind(sockCaller{t}, sa)
+	return 0, s.Bind(callerOf(t, f), sa)
 }
 
 // sysListen is listen(2).
@@ -208,7 +244,7 @@ func sysListen(t *task.Task, a *task.Args) (uint64, error) {
 		return 0, err
 	}
 	defer f.DecRef()
-	return 0, s.Listen(sockCaller{t}, int(min(a.Uint(1), socket.MaxBacklog)))
+	return 0, s.Listen(callerOf(t, f), int(min(a.Uint(1), socket.MaxBacklog)))
 }
 
 // patience is how long a blocking call on s waits: never is for ever. limited says
@@ -262,7 +298,7 @@ func sysConnect(t *task.Task, a *task.Args) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	c := sockCaller{t}
+	c := callerOf(t, f)
 	err = s.Connect(c, sa)
 	if f.Flags()&unix.O_NONBLOCK != 0 {
 		return 0, err
@@ -296,7 +332,7 @@ func accept(t *task.Task, a *task.Args, flags uint32) (uint64, error) {
 	if uint64(t.FDs().Count()) >= t.MaxFDs() {
 		return 0, unix.EMFILE // and the connection goes on waiting
 	}
-	c := sockCaller{t}
+	c := callerOf(t, f)
 	var peer socket.Socket
 	var sa []byte
 	try := func() (err error) {
@@ -368,7 +404,7 @@ func sysSetsockopt(t *task.Task, a *task.Args) (uint64, error) {
 	if _, err := t.Memory().Space.CopyIn(a.Addr(3), value); err != nil {
 		return 0, err
 	}
-	return 0, s.SetOption(sockCaller{t}, int(a.Int(1)), int(a.Int(2)), value)
+	return 0, s.SetOption(callerOf(t, f), int(a.Int(1)), int(a.Int(2)), value)
 }
 
 // sysGetsockopt is getsockopt(2).
@@ -387,7 +423,7 @@ func sysGetsockopt(t *task.Task, a *task.Args) (uint64, error) {
 	if room < 0 {
 		return 0, unix.EINVAL
 	}
-	value, err := s.GetOption(sockCaller{t}, int(a.Int(1)), int(a.Int(2)), int(min(room, socket.MaxOption)))
+	value, err := s.GetOption(callerOf(t, f), int(a.Int(1)), int(a.Int(2)), int(min(room, socket.MaxOption)))
 	if err != nil {
 		return 0, err
 	}

@@ -61,7 +61,7 @@ func (x *message) step(t *task.Task, whole bool) (int64, error) {
 		if !x.write {
 			// What else is wrong comes first.
 			peek := socket.Message{}
-			_, other := x.s.Recv(sockCaller{t}, &peek, x.flags|unix.MSG_PEEK)
+			_, other := x.s.Recv(callerOf(t, x.f), &peek, x.flags|unix.MSG_PEEK)
 			peek.Control.Release()
 			if other != nil {
 				return 0, other
@@ -84,9 +84,9 @@ func (x *message) step(t *task.Task, whole bool) (int64, error) {
 func (x *message) call(t *task.Task, blocks [][]byte) (n int64, err error) {
 	x.Bufs = blocks
 	if x.write {
-		n, err = x.s.Send(sockCaller{t}, x.Message, x.flags)
+		n, err = x.s.Send(callerOf(t, x.f), x.Message, x.flags)
 	} else {
-		n, err = x.s.Recv(sockCaller{t}, x.Message, x.flags)
+		n, err = x.s.Recv(callerOf(t, x.f), x.Message, x.flags)
 	}
 	x.Bufs = nil
 	return n, err

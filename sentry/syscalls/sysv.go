@@ -46,7 +46,7 @@ func copyInIPC(t *task.Task, addr hostarch.Addr, size int) ([]byte, error) {
 // Shared memory.
 
 func sysShmget(t *task.Task, a *task.Args) (uint64, error) {
-	id, err := t.Kernel().IPC.Shm.Get(t.IPCCaller(), a.Int(0), a[1], a.Uint(2))
+	id, err := t.Namespaces().IPC.Shm.Get(t.IPCCaller(), a.Int(0), a[1], a.Uint(2))
 	return uint64(id), err
 }
 
@@ -72,7 +72,7 @@ func sysShmat(t *task.Task, a *task.Args) (uint64, error) {
 	}
 	opts.Prot = hostarch.AccessType{Read: true, Write: flags&shm.ReadOnly == 0, Execute: flags&shm.Execute != 0}
 	opts.MaxProt.Write = opts.Prot.Write
-	at, err := t.Kernel().IPC.Shm.Attach(t.IPCCaller(), id, flags)
+	at, err := t.Namespaces().IPC.Shm.Attach(t.IPCCaller(), id, flags)
 	if err != nil {
 		return 0, err
 	}
@@ -100,7 +100,7 @@ func sysShmdt(t *task.Task, a *task.Args) (uint64, error) {
 
 func sysShmctl(t *task.Task, a *task.Args) (uint64, error) {
 	id, cmd, addr := a.Int(0), ipcCommand(a.Int(1)), a.Addr(2)
-	m, c := t.Kernel().IPC.Shm, t.IPCCaller()
+	m, c := t.Namespaces().IPC.Shm, t.IPCCaller()
 	if id < 0 || cmd < 0 {
 		return 0, unix.EINVAL
 	}
@@ -128,7 +128,7 @@ func sysShmctl(t *task.Task, a *task.Args) (uint64, error) {
 // Semaphores.
 
 func sysSemget(t *task.Task, a *task.Args) (uint64, error) {
-	id, err := t.Kernel().IPC.Sem.Get(t.IPCCaller(), a.Int(0), a.Int(1), a.Uint(2))
+	id, err := t.Namespaces().IPC.Sem.Get(t.IPCCaller(), a.Int(0), a.Int(1), a.Uint(2))
 	return uint64(id), err
 }
 
@@ -151,7 +151,7 @@ func sysSemtimedop(t *task.Task, a *task.Args) (uint64, error) {
 // semop waits until all operations can be made at once. It is never restarted
 // (signal(7)).
 func semop(t *task.Task, a *task.Args, deadline time.Time) (uint64, error) {
-	m, n := t.Kernel().IPC.Sem, a.Uint(2)
+	m, n := t.Namespaces().IPC.Sem, a.Uint(2)
 	if n < 1 || a.Int(0) < 0 {
 		return 0, unix.EINVAL
 	}
@@ -187,7 +187,7 @@ func semop(t *task.Task, a *task.Args, deadline time.Time) (uint64, error) {
 
 func sysSemctl(t *task.Task, a *task.Args) (uint64, error) {
 	id, num, cmd, addr := a.Int(0), a.Int(1), ipcCommand(a.Int(2)), a.Addr(3)
-	m, c := t.Kernel().IPC.Sem, t.IPCCaller()
+	m, c := t.Namespaces().IPC.Sem, t.IPCCaller()
 	if id < 0 {
 		return 0, unix.EINVAL
 	}
@@ -234,7 +234,7 @@ func sysSemctl(t *task.Task, a *task.Args) (uint64, error) {
 // Message queues.
 
 func sysMsgget(t *task.Task, a *task.Args) (uint64, error) {
-	id, err := t.Kernel().IPC.Msg.Get(t.IPCCaller(), a.Int(0), a.Uint(1))
+	id, err := t.Namespaces().IPC.Msg.Get(t.IPCCaller(), a.Int(0), a.Uint(1))
 	return uint64(id), err
 }
 
@@ -263,7 +263,7 @@ func waitMessage(t *task.Task, call *msg.Call, flags uint32, try func() error) e
 // sysMsgsnd is msgsnd(2): a long, the type, and the text behind it.
 func sysMsgsnd(t *task.Task, a *task.Args) (uint64, error) {
 	id, addr, size, flags := a.Int(0), a.Addr(1), a[2], a.Uint(3)
-	m := t.Kernel().IPC.Msg
+	m := t.Namespaces().IPC.Msg
 	var kind [8]byte
 	if _, err := t.Memory().Space.CopyIn(addr, kind[:]); err != nil {
 		return 0, err
@@ -293,7 +293,7 @@ func sysMsgrcv(t *task.Task, a *task.Args) (uint64, error) {
 		}
 		return 0, unix.ENOSYS
 	}
-	call := t.Kernel().IPC.Msg.NewCall()
+	call := t.Namespaces().IPC.Msg.NewCall()
 	var kind int64
 	var text []byte
 	err := waitMessage(t, call, flags, func() (err error) {
@@ -316,7 +316,7 @@ func sysMsgrcv(t *task.Task, a *task.Args) (uint64, error) {
 
 func sysMsgctl(t *task.Task, a *task.Args) (uint64, error) {
 	id, cmd, addr := a.Int(0), ipcCommand(a.Int(1)), a.Addr(2)
-	m, c := t.Kernel().IPC.Msg, t.IPCCaller()
+	m, c := t.Namespaces().IPC.Msg, t.IPCCaller()
 	if id < 0 || cmd < 0 {
 		return 0, unix.EINVAL
 	}
@@ -332,7 +332,7 @@ func sysMsgctl(t *task.Task, a *task.Args) (uint64, error) {
 			return 0, err
 		}
 		most := binary.LittleEndian.Uint64(b[88:])
-		return 0, m.Change(c, id, ipc.DecodeChange(b), most, t.Thread().Credentials().HasCap(unix.CAP_SYS_RESOURCE))
+		return 0, m.Change(c, id, ipc.DecodeChange(b), most, t.Thread().Credentials().HasCapIn(t.Namespaces().IPC.Owner(), unix.CAP_SYS_RESOURCE))
 	case ipc.RmID:
 		return 0, m.Remove(c, id)
 	}

@@ -3,18 +3,17 @@ package syscalls
 import (
 	"golang.org/x/sys/unix"
 
+	"runsc-lite/sentry/namespaces"
 	"runsc-lite/sentry/task"
 )
 
-// sysUnshare is unshare(2). What can be unshared is the descriptor table, the
-// place in the file tree, the mounts, the user namespace, and the pid namespace of
-// children, and what is undone to System V's semaphores; other namespaces are EINVAL,
-// as in a kernel without them.
+// sysUnshare is unshare(2). CLONE_NEWTIME is EINVAL, as in a kernel without time
+// namespaces.
 func sysUnshare(t *task.Task, a *task.Args) (uint64, error) {
 	flags := a[0]
 	const known = unix.CLONE_THREAD | unix.CLONE_SIGHAND | unix.CLONE_VM |
 		unix.CLONE_FS | unix.CLONE_FILES | unix.CLONE_SYSVSEM | unix.CLONE_NEWPID | unix.CLONE_NEWNS |
-		unix.CLONE_NEWUSER
+		unix.CLONE_NEWUSER | namespaces.Flags
 	if flags&^known != 0 {
 		return 0, unix.EINVAL
 	}
@@ -59,16 +58,32 @@ func sysUnshare(t *task.Task, a *task.Args) (uint64, error) {
 // unshareNamespaces is unshare(2)'s part for namespaces that a user namespace owns.
 func unshareNamespaces(t *task.Task, flags uint64) error {
 	c := t.Thread().Credentials()
-	if flags&unix.CLONE_NEWNS != 0 && !c.HasCapIn(c.UserNS, unix.CAP_SYS_ADMIN) {
+	if flags&(unix.CLONE_NEWNS|namespaces.Flags) != 0 && !c.HasCapIn(c.UserNS, unix.CAP_SYS_ADMIN) {
 		return unix.EPERM
 	}
-	if flags&unix.CLONE_NEWPID != 0 {
-		if err := t.Thread().UnshareNamespace(); err != nil {
+	var own *namespaces.Set
+	if flags&namespaces.Flags != 0 {
+		var err error
+		if own, err = t.Namespaces().Unshare(flags, c.UserNS); err != nil {
 			return err
 		}
 	}
-	if flags&unix.CLONE_NEWNS != 0 { // and so CLONE_FS
-		return t.UnshareMounts()
+	err := error(nil)
+	if flags&unix.CLONE_NEWPID != 0 {
+		err = t.Thread().UnshareNamespace()
 	}
-	return nil
+	if err == nil && flags&unix.CLONE_NEWNS != 0 { // and so CLONE_FS
+		err = t.UnshareMounts()
+	}
+	switch {
+	case own == nil:
+	case err != nil:
+		own.Release()
+	default:
+		if flags&unix.CLONE_NEWIPC != 0 {
+			t.ReleaseSemUndo() // they are the old namespace's
+		}
+		t.SetNamespaces(own)
+	}
+	return err
 }

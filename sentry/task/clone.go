@@ -8,6 +8,7 @@ import (
 
 	"runsc-lite/procmgr"
 	"runsc-lite/sentry/fdtable"
+	"runsc-lite/sentry/namespaces"
 	"runsc-lite/sentry/vfs"
 )
 
@@ -25,9 +26,8 @@ type CloneArgs struct {
 	NewPIDFD func(*procmgr.Process) (int32, error)
 }
 
-// namespaces are the flags that need a feature which is not here yet.
-const namespaces = unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWNET |
-	unix.CLONE_NEWCGROUP | unix.CLONE_INTO_CGROUP
+// newNamespaces are the flags that need privilege over the user namespace.
+const newNamespaces = namespaces.Flags | unix.CLONE_NEWNS
 
 // Clone is clone(2), fork(2) and vfork(2): it makes a thread like t, in t's
 // process or in a new one, and returns its id. Step by step, so that a
@@ -39,13 +39,8 @@ const namespaces = unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWNET |
 //	registers copied, RAX = 0
 //	start     the platform runs the child
 func (t *Task) Clone(o CloneArgs) (uint64, error) {
-	if o.Flags&namespaces != 0 || o.Flags&unix.CLONE_NEWNS != 0 && o.Flags&unix.CLONE_FS != 0 {
-		return 0, unix.EINVAL
-	}
-	// In a new user namespace, who makes it may make others.
-	c := t.th.Credentials()
-	if o.Flags&(unix.CLONE_NEWNS|unix.CLONE_NEWUSER) == unix.CLONE_NEWNS && !c.HasCapIn(c.UserNS, unix.CAP_SYS_ADMIN) {
-		return 0, unix.EPERM
+	if err := t.mayCloneNamespaces(o.Flags); err != nil {
+		return 0, err
 	}
 	th, err := t.k.Procs.Fork(t.th, procmgr.CloneOptions{Flags: o.Flags, ExitSignal: o.ExitSignal, SetTID: o.SetTID})
 	if err != nil {
@@ -65,6 +60,9 @@ func (t *Task) Clone(o CloneArgs) (uint64, error) {
 		child.semUndo.Store(t.SemUndo().Share())
 	}
 	if child.fs, err = t.cloneFS(o.Flags, th); err != nil {
+		return undo(err)
+	}
+	if err := t.cloneNamespaces(child, o.Flags); err != nil {
 		return undo(err)
 	}
 	if err := t.cloneRegisters(child, &o); err != nil {
@@ -142,6 +140,39 @@ func (t *Task) cloneFS(flags uint64, child *procmgr.Thread) (*vfs.FSContext, err
 		return t.fs.CopyNamespace(mountOwner(child))
 	}
 	return t.fs.Copy(), nil
+}
+
+// mayCloneNamespaces checks flags about namespaces: EINVAL for what does not go
+// together, or is not here; EPERM.
+func (t *Task) mayCloneNamespaces(flags uint64) error {
+	if flags&(unix.CLONE_INTO_CGROUP|cloneNewTime) != 0 || flags&unix.CLONE_NEWNS != 0 && flags&unix.CLONE_FS != 0 {
+		return unix.EINVAL
+	}
+	// In a new user namespace, who makes it may make others.
+	c := t.th.Credentials()
+	if flags&newNamespaces != 0 && flags&unix.CLONE_NEWUSER == 0 && !c.HasCapIn(c.UserNS, unix.CAP_SYS_ADMIN) {
+		return unix.EPERM
+	}
+	// Adjustments to semaphores are of one namespace.
+	if flags&unix.CLONE_NEWIPC != 0 && flags&unix.CLONE_SYSVSEM != 0 {
+		return unix.EINVAL
+	}
+	return nil
+}
+
+const cloneNewTime = 0x80 // shares a bit with CSIGNAL, hence clone3 only
+
+// cloneNamespaces is copy_namespaces: the child's belong to its own user namespace.
+func (t *Task) cloneNamespaces(child *Task, flags uint64) error {
+	if flags&namespaces.Flags == 0 {
+		child.namespaces.Store(t.Namespaces().Share())
+		return nil
+	}
+	s, err := t.Namespaces().Unshare(flags, child.th.Credentials().UserNS)
+	if err == nil {
+		child.namespaces.Store(s)
+	}
+	return err
 }
 
 func (t *Task) cloneRegisters(child *Task, o *CloneArgs) error {

@@ -222,6 +222,7 @@ type InitArgs struct {
 // Start loads the first program and runs it. Errors are execve(2)'s.
 func (k *Kernel) Start(a InitArgs) error {
 	t := &Task{k: k, th: a.Thread, fds: a.FDs, fs: a.FS, group: k.newGroup(a.Thread.Process())}
+	t.namespaces.Store(k.First.Share())
 	t.slack.Store(defaultSlack)
 	t.affinity.Store(allCPUs(k.CPUs))
 	err := t.Exec(a.Exec)

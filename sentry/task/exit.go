@@ -16,6 +16,9 @@ func (t *Task) dropResources() {
 	if fs != nil {
 		fs.Release()
 	}
+	if s := t.namespaces.Swap(nil); s != nil {
+		s.Release()
+	}
 	t.group.leave()
 }
 

@@ -100,6 +100,27 @@ func (t *Task) UnshareMounts() error {
 	return nil
 }
 
+// MayLeaveFS says whether t may go to another mount or user namespace (setns(2)):
+// EINVAL while others share its root and working directory.
+func (t *Task) MayLeaveFS() error {
+	if t.fs.Users() != 1 {
+		return unix.EINVAL
+	}
+	return nil
+}
+
+// EnterMounts puts t at the top of a mount namespace, to which the caller has a
+// reference (mntns_install).
+func (t *Task) EnterMounts(ns *vfs.Namespace) {
+	own := vfs.NewFSContext(ns)
+	own.SetUmask(t.fs.Umask())
+	t.mu.Lock()
+	old := t.fs
+	t.fs = own
+	t.mu.Unlock()
+	old.Release()
+}
+
 // mountOwner is whose a mount namespace is that a thread makes.
 func mountOwner(th *procmgr.Thread) any {
 	if ns := th.Credentials().UserNS; ns != nil {

@@ -7,28 +7,28 @@ import (
 	"runsc-lite/sentry/ipc/msg"
 	"runsc-lite/sentry/ipc/sem"
 	"runsc-lite/sentry/ipc/shm"
+	"runsc-lite/sentry/namespaces"
 	"runsc-lite/sentry/vfs"
 )
-
-// IPC are System V's objects (ipc_namespaces(7)): there is one namespace.
-type IPC struct {
-	Shm *shm.Manager
-	Sem *sem.Manager
-	Msg *msg.Manager
-}
 
 // shmDev is the device number that maps of shared memory show.
 const shmDev = 1
 
-func newIPC(k *Kernel) IPC {
+// ipcMaker returns what makes the objects of an ipc namespace.
+func (k *Kernel) ipcMaker() func() namespaces.Objects {
 	now := func() int64 {
 		ns, _ := k.Clock.Read(unix.CLOCK_REALTIME)
 		return ns / 1e9
 	}
-	return IPC{
-		Shm: shm.New(shm.Config{NewFile: k.newSharedMemory, Now: now, Dev: shmDev, MaxSize: k.TotalMemory}),
-		Sem: sem.New(now),
-		Msg: msg.New(now),
+	segments, sets, queues := ipc.NewBudget(shm.Budget), ipc.NewBudget(sem.Budget), ipc.NewBudget(msg.Budget)
+	return func() namespaces.Objects {
+		return namespaces.Objects{
+			Shm: shm.New(shm.Config{
+				NewFile: k.newSharedMemory, Now: now, Dev: shmDev, MaxSize: k.TotalMemory, Budget: segments,
+			}),
+			Sem: sem.New(now, sets),
+			Msg: msg.New(now, queues),
+		}
 	}
 }
 
@@ -47,17 +47,17 @@ func (k *Kernel) newSharedMemory(size uint64) (*vfs.File, error) {
 
 // IPCCaller returns t as who makes a call of System V's.
 func (t *Task) IPCCaller() *ipc.Caller {
-	c := t.th.Credentials()
+	c, owner := t.th.Credentials(), t.Namespaces().IPC.Owner()
 	return &ipc.Caller{
 		PID: int32(t.Process().ID()), UID: c.EUID, GID: c.EGID, Groups: c.Groups,
-		Owner: c.HasCap(unix.CAP_IPC_OWNER), Admin: c.HasCap(unix.CAP_SYS_ADMIN),
+		Owner: c.HasCapIn(owner, unix.CAP_IPC_OWNER), Admin: c.HasCapIn(owner, unix.CAP_SYS_ADMIN),
 	}
 }
 
 // SemUndo returns what is undone to semaphores when t ends.
 func (t *Task) SemUndo() *sem.List {
 	if t.semUndo.Load() == nil {
-		t.semUndo.Store(t.k.IPC.Sem.NewList())
+		t.semUndo.Store(t.Namespaces().IPC.Sem.NewList())
 	}
 	return t.semUndo.Load()
 }

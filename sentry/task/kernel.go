@@ -33,6 +33,7 @@ import (
 	"runsc-lite/sentry/fs/pipe"
 	"runsc-lite/sentry/fs/tmpfs"
 	"runsc-lite/sentry/futex"
+	"runsc-lite/sentry/namespaces"
 	"runsc-lite/sentry/socket/netns"
 	"runsc-lite/sentry/vfs"
 )
@@ -66,13 +67,12 @@ type Config struct {
 type Kernel struct {
 	Config
 
-	// UTS holds the host and domain name.
-	UTS UTS
+	// First are the first uts, ipc, net and cgroup namespaces.
+	First *namespaces.Set
 	// Epolls is what all epolls have in common.
 	Epolls epoll.Pool
 	// Inotify holds the limits of inotify(7).
 	Inotify *inotify.Pool
-	IPC     IPC
 
 	// missed counts the calls that no handler serves, by number.
 	missed [512]atomic.Uint64
@@ -82,31 +82,11 @@ type Kernel struct {
 	tasks   sync.WaitGroup
 }
 
-// UTS is the uts namespace (uname(2)).
-type UTS struct {
-	mu           sync.Mutex
-	host, domain string
-}
-
-// Names returns the host and the domain name.
-func (u *UTS) Names() (host, domain string) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	return u.host, u.domain
-}
-
-// SetHost sets the host name.
-func (u *UTS) SetHost(s string) { u.mu.Lock(); u.host = s; u.mu.Unlock() }
-
-// SetDomain sets the domain name.
-func (u *UTS) SetDomain(s string) { u.mu.Lock(); u.domain = s; u.mu.Unlock() }
-
 // New makes a kernel.
 func New(c Config) *Kernel {
 	k := &Kernel{Config: c, Inotify: inotify.NewPool()}
-	k.IPC = newIPC(k)
+	k.First = namespaces.New(namespaces.Config{Host: c.Hostname, Net: c.Net, NewIPC: k.ipcMaker()})
 	k.patcher, _ = c.Platform.(platform.CallPatcher)
-	k.UTS.host, k.UTS.domain = c.Hostname, "(none)"
 	return k
 }
 

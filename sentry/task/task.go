@@ -14,6 +14,7 @@ import (
 	"runsc-lite/sentry/fdtable"
 	"runsc-lite/sentry/futex"
 	"runsc-lite/sentry/ipc/sem"
+	"runsc-lite/sentry/namespaces"
 	"runsc-lite/sentry/vfs"
 )
 
@@ -34,6 +35,8 @@ type Task struct {
 	affinity atomic.Value                 // []uint64
 	slack    atomic.Uint64                // of timers, in nanoseconds
 	seccomp  atomic.Pointer[seccompState] // nil: all calls are allowed
+
+	namespaces atomic.Pointer[namespaces.Set] // nil once given back
 
 	// mu guards the pointers below against readers that are not this task's
 	// goroutine; the goroutine itself reads them without it.
@@ -109,6 +112,13 @@ func (t *Task) Lookup(tid int) *procmgr.Thread { return t.th.Namespace().GetThre
 
 // Memory returns the address space.
 func (t *Task) Memory() *Memory { return t.mem }
+
+// Namespaces returns the uts, ipc, net and cgroup namespaces that t is in. It is for
+// any goroutine, which gets nil once t has given them back.
+func (t *Task) Namespaces() *namespaces.Set { return t.namespaces.Load() }
+
+// SetNamespaces puts t into others, whose reference it takes over.
+func (t *Task) SetNamespaces(s *namespaces.Set) { t.namespaces.Swap(s).Release() }
 
 // FDs returns the descriptor table.
 func (t *Task) FDs() *fdtable.Table { return t.fds }

@@ -62,7 +62,7 @@ func (f *FSContext) Release() {
 	f.mu.Unlock()
 	root.unpin()
 	cwd.unpin()
-	f.ns.release()
+	f.ns.Release()
 }
 
 // Users returns how many share f (exec and unshare(CLONE_FS) ask).

@@ -43,8 +43,21 @@ func (ns *Namespace) copy(owner any) (*Namespace, map[*Mount]*Mount, error) {
 	return n, copies, nil
 }
 
-// release drops a reference. With the last one all mounts go.
-func (ns *Namespace) release() {
+// TryHold adds a reference, unless the namespace has gone.
+func (ns *Namespace) TryHold() bool {
+	for {
+		n := ns.refs.Load()
+		if n == 0 {
+			return false
+		}
+		if ns.refs.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
+}
+
+// Release drops a reference. With the last one all mounts go.
+func (ns *Namespace) Release() {
 	if ns.refs.Add(-1) != 0 {
 		return
 	}
@@ -84,7 +97,7 @@ func (f *FSContext) CopyNamespace(owner any) (*FSContext, error) {
 			n.umask.Store(f.umask.Load())
 			return n, nil
 		}
-		ns.release()
+		ns.Release()
 	}
 	return nil, unix.ENOENT
 }

@@ -12,7 +12,7 @@ import (
 
 	"runsc-lite/mm"
 	"runsc-lite/procmgr"
-	"runsc-lite/sentry/fs/proc"
+	"runsc-lite/sentry/fs/nsfs"
 	"runsc-lite/sentry/vfs"
 )
 
@@ -67,16 +67,19 @@ func TestLinks(t *testing.T) {
 	}
 	ns, err := a.openFile("/proc/self/ns/pid", unix.O_RDONLY)
 	w.must(err)
-	if got := proc.PIDNamespaceOf(ns); got != w.procs.Root() {
-		t.Errorf("the pid namespace is %v", got)
+	if got, err := nsfs.FromFile(ns); err != nil || got.Object() != w.procs.Root() {
+		t.Errorf("the pid namespace is %v, %v", got, err)
 	}
 	if kind, err := ns.Ioctl(nil, 0xb703, 0); kind != unix.CLONE_NEWPID || err != nil {
 		t.Errorf("NS_GET_NSTYPE: %#x, %v", kind, err)
 	}
 	uts, err := a.openFile("/proc/self/ns/uts", unix.O_RDONLY)
 	w.must(err)
-	if proc.PIDNamespaceOf(uts) != nil || proc.PIDNamespaceOf(f) != nil {
-		t.Error("other files stand for pid namespaces")
+	if got, err := nsfs.FromFile(uts); err != nil || got.Object() != w.first.UTS {
+		t.Errorf("the uts namespace is %v, %v", got, err)
+	}
+	if _, err := nsfs.FromFile(f); err != unix.EINVAL {
+		t.Errorf("another file stands for a namespace: %v", err)
 	}
 }
 

@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"slices"
 	"strconv"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
 	"runsc-lite/procmgr"
 	"runsc-lite/sentry/fs/synth"
+	"runsc-lite/sentry/namespaces"
 	"runsc-lite/sentry/vfs"
 )
 
@@ -240,7 +242,7 @@ func (fs *FS) newTaskDir(s subject) *taskDir {
 }
 
 func (d *taskDir) has(e *entry) bool {
-	if e.name == "net" && d.s.fs.netDir == nil {
+	if e.name == "net" && d.s.fs.cfg.Net == nil {
 		return false
 	}
 	if d.s.whole {
@@ -380,16 +382,60 @@ func (t *threads) list(off int64, emit func(vfs.Entry) bool) error {
 	return nil
 }
 
-// network is /proc/PID/net: everybody's, in a directory of its own.
+// network is /proc/PID/net: the directory of the network namespace that the process is
+// in when it is used.
 type network struct {
 	synth.Node
+	s *subject
+
+	mu  sync.Mutex
+	net *namespaces.Net // that dir shows
 	dir *synth.Dir
 }
 
-func newNet(s *subject, a synth.Attr) vfs.Inode { return &network{s.fs.Node(a), s.fs.netDir} }
+func newNet(s *subject, a synth.Attr) vfs.Inode { return &network{Node: s.fs.Node(a), s: s} }
+
+// current returns the directory, nil if the process is in no namespace any more
+// (proc_tgid_net_lookup).
+func (n *network) current() *synth.Dir {
+	net := n.s.fs.cfg.First().Net
+	if t := n.s.task(); t != nil {
+		s := t.Namespaces()
+		if s == nil {
+			return nil
+		}
+		net = s.Net
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.net != net {
+		n.net, n.dir = net, n.s.fs.Tree(0o555, n.s.fs.cfg.Net(net))
+	}
+	return n.dir
+}
 
 // Lookup implements vfs.Dir.
-func (n *network) Lookup(name string) (vfs.Inode, error) { return n.dir.Lookup(name) }
+func (n *network) Lookup(name string) (vfs.Inode, error) {
+	if d := n.current(); d != nil {
+		return d.Lookup(name)
+	}
+	return nil, unix.ENOENT
+}
+
+// Revalidate implements vfs.Revalidator.
+func (n *network) Revalidate(name string, child vfs.Inode) bool {
+	d := n.current()
+	if d == nil {
+		return false
+	}
+	now, err := d.Lookup(name)
+	return err == nil && now == child
+}
 
 // Open implements vfs.Inode.
-func (n *network) Open(flags uint32) (vfs.FileOps, error) { return n.dir.Open(flags) }
+func (n *network) Open(flags uint32) (vfs.FileOps, error) {
+	if d := n.current(); d != nil {
+		return d.Open(flags)
+	}
+	return nil, unix.ENOENT
+}

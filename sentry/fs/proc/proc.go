@@ -40,6 +40,7 @@ import (
 	"runsc-lite/procmgr"
 	"runsc-lite/sentry/fdtable"
 	"runsc-lite/sentry/fs/synth"
+	"runsc-lite/sentry/namespaces"
 	"runsc-lite/sentry/vfs"
 )
 
@@ -65,6 +66,8 @@ type Task interface {
 	// TimerSlack is the timer slack in nanoseconds; 0 sets the default.
 	TimerSlack() uint64
 	SetTimerSlack(ns uint64)
+	// Namespaces are the uts, ipc, net and cgroup namespaces.
+	Namespaces() *namespaces.Set
 	// Seccomp is the mode (PR_GET_SECCOMP), and how many filters there are.
 	Seccomp() (mode, filters int)
 }
@@ -72,13 +75,6 @@ type Task interface {
 // Clock reads the clocks of the system, in nanoseconds (sentry/clock).
 type Clock interface {
 	Read(id int32) (int64, error)
-}
-
-// UTS are host and domain name.
-type UTS interface {
-	Names() (host, domain string)
-	SetHost(string)
-	SetDomain(string)
 }
 
 // Config is what proc needs to know of the rest of the sentry.
@@ -89,7 +85,8 @@ type Config struct {
 	// PIDs is the pid namespace whose processes are shown; nil for the root.
 	PIDs  *procmgr.PIDNamespace
 	Clock Clock
-	UTS   UTS
+	// First are the first namespaces, which are shown to who is in none.
+	First func() *namespaces.Members
 	// Place is where threads without guest code are in the file tree; nil: nowhere.
 	Place *vfs.FSContext
 	// Memory tells how much memory there is and how much is free, in bytes.
@@ -110,9 +107,11 @@ type Config struct {
 	// PipeMaxSize is fs.pipe-max-size, in bytes.
 	PipeMaxSize int
 	// Sysctl are files in /proc/sys besides proc's own, and Files such in the root,
-	// by their paths: "net/core/somaxconn". Net are the files of /proc/PID/net, if
-	// there is a network.
-	Sysctl, Files, Net []synth.Leaf
+	// by their paths: "net/core/somaxconn".
+	Sysctl, Files []synth.Leaf
+	// Net makes the files of /proc/PID/net, for threads in a network namespace; nil:
+	// there is no network.
+	Net func(*namespaces.Net) []synth.Leaf
 }
 
 // FS is a proc file system: a vfs.FileSystem.
@@ -121,8 +120,7 @@ type FS struct {
 	cfg    Config
 	bootID string
 
-	entries []entry    // of a process's directory
-	netDir  *synth.Dir // nil: no network
+	entries []entry // of a process's directory
 }
 
 // magic is PROC_SUPER_MAGIC.
@@ -165,7 +163,6 @@ func New(c Config) *FS {
 		fs.Text("vmstat", fs.vmstat),
 	}
 	if c.Net != nil {
-		fs.netDir = fs.Tree(0o555, c.Net)
 		names = append(names, fs.To("net", "self/net"))
 	}
 	static := fs.Dir(0o555, append(names, fs.Tree(0o555, c.Files).Entries()...)...)
@@ -298,6 +295,27 @@ func readerOf(c *vfs.Caller) *procmgr.Thread {
 		return t.Thread()
 	}
 	return nil
+}
+
+// NamespacesOf returns the namespaces of who c stands for, nil if it is no guest's
+// thread.
+func NamespacesOf(c *vfs.Caller) *namespaces.Members {
+	if th := readerOf(c); th != nil {
+		if t, ok := th.Data().(Task); ok {
+			if s := t.Namespaces(); s != nil {
+				return &s.Members
+			}
+		}
+	}
+	return nil
+}
+
+// uts returns the uts namespace of a reader.
+func (fs *FS) uts(c *vfs.Caller) *namespaces.UTS {
+	if ns := NamespacesOf(c); ns != nil {
+		return ns.UTS
+	}
+	return fs.cfg.First().UTS
 }
 
 // now returns CLOCK_BOOTTIME.

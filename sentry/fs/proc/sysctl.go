@@ -11,6 +11,7 @@ import (
 	"runsc-lite/procmgr"
 	"runsc-lite/sentry/fdtable"
 	"runsc-lite/sentry/fs/synth"
+	"runsc-lite/sentry/namespaces"
 	"runsc-lite/sentry/vfs"
 )
 
@@ -39,8 +40,8 @@ func (fs *FS) sysctl() synth.Entry {
 		number("kernel/cap_last_cap", unix.CAP_LAST_CAP),
 		line("kernel/core_pattern", "core"),
 		number("kernel/core_uses_pid", 0),
-		fs.name("kernel/domainname", func() string { _, d := c.UTS.Names(); return d }, c.UTS.SetDomain),
-		fs.name("kernel/hostname", func() string { h, _ := c.UTS.Names(); return h }, c.UTS.SetHost),
+		fs.name("kernel/domainname", func(u *namespaces.UTS) string { _, d := u.Names(); return d }, (*namespaces.UTS).SetDomain),
+		fs.name("kernel/hostname", func(u *namespaces.UTS) string { h, _ := u.Names(); return h }, (*namespaces.UTS).SetHost),
 		number("kernel/ngroups_max", 65536),
 		line("kernel/osrelease", c.Release),
 		line("kernel/ostype", c.Sysname),
@@ -86,24 +87,27 @@ func (fs *FS) fileNr(b *bytes.Buffer) error {
 	return nil
 }
 
-// name is a name that root may change (proc_do_uts_string): what is longer than 64
-// bytes is cut.
-func (fs *FS) name(path string, get func() string, set func(string)) synth.Leaf {
-	read := synth.Text(func(b *bytes.Buffer) error {
-		b.WriteString(get() + "\n")
-		return nil
-	})
-	return synth.Leaf{Path: path, Mode: 0o644, Open: synth.Writable(read.Open, maxWrite, func(c *vfs.Caller) synth.WriteFunc {
-		allowed := c == nil || c.Creds.UID == 0
-		return func(p []byte) error {
-			if !allowed {
-				return unix.EPERM
-			}
-			if i := bytes.IndexAny(p, "\n\x00"); i >= 0 {
-				p = p[:i]
-			}
-			set(string(p[:min(len(p), 64)]))
+// name is a name in the reader's uts namespace, which root may change
+// (proc_do_uts_string): what is longer than 64 bytes is cut.
+func (fs *FS) name(path string, get func(*namespaces.UTS) string, set func(*namespaces.UTS, string)) synth.Leaf {
+	return synth.Leaf{Path: path, Mode: 0o644, Open: func(c *vfs.Caller, flags uint32) (vfs.FileOps, error) {
+		uts := fs.uts(c)
+		read := synth.Text(func(b *bytes.Buffer) error {
+			b.WriteString(get(uts) + "\n")
 			return nil
-		}
-	})}
+		})
+		return synth.Writable(read.Open, maxWrite, func(c *vfs.Caller) synth.WriteFunc {
+			allowed := c == nil || c.Creds.UID == 0
+			return func(p []byte) error {
+				if !allowed {
+					return unix.EPERM
+				}
+				if i := bytes.IndexAny(p, "\n\x00"); i >= 0 {
+					p = p[:i]
+				}
+				set(uts, string(p[:min(len(p), 64)]))
+				return nil
+			}
+		})(c, flags)
+	}}
 }

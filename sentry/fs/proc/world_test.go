@@ -18,6 +18,8 @@ import (
 	"runsc-lite/sentry/fs/proc"
 	"runsc-lite/sentry/fs/synth"
 	"runsc-lite/sentry/fs/tmpfs"
+	"runsc-lite/sentry/namespaces"
+	"runsc-lite/sentry/socket/netns"
 	"runsc-lite/sentry/vfs"
 )
 
@@ -30,16 +32,8 @@ type world struct {
 	ns     *vfs.Namespace
 	init   *procmgr.Process
 	now    time.Duration
-	uts    names
+	first  *namespaces.Set
 }
-
-type names struct{ host, domain atomic.Value }
-
-func (n *names) Names() (host, domain string) {
-	return n.host.Load().(string), n.domain.Load().(string)
-}
-func (n *names) SetHost(s string)   { n.host.Store(s) }
-func (n *names) SetDomain(s string) { n.domain.Store(s) }
 
 // Read implements proc.Clock.
 func (w *world) Read(id int32) (int64, error) {
@@ -63,8 +57,7 @@ func newWorld(t testing.TB) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(w.memory.Close)
-	w.uts.SetHost("host")
-	w.uts.SetDomain("(none)")
+	w.first = namespaces.New(namespaces.Config{Host: "host", Net: netns.New(), NewIPC: func() (o namespaces.Objects) { return o }})
 	w.procs = procmgr.NewTable(procmgr.Config{MaxPID: 1000, Now: func() time.Duration { return w.now }})
 	if w.init, err = w.procs.CreateProcess(nil, "init", 0); err != nil {
 		t.Fatal(err)
@@ -84,13 +77,13 @@ func newWorld(t testing.TB) *world {
 
 func (w *world) newProc(pids *procmgr.PIDNamespace) *proc.FS {
 	return proc.New(proc.Config{
-		Dev: unix.Mkdev(0, 31), Procs: w.procs, PIDs: pids, Place: vfs.NewFSContext(w.ns), Clock: w, UTS: &w.uts,
+		Dev: unix.Mkdev(0, 31), Procs: w.procs, PIDs: pids, Place: vfs.NewFSContext(w.ns), Clock: w, First: func() *namespaces.Members { return &w.first.Members },
 		Memory: func() (total, free uint64) { return totalMemory, freeMemory },
 		CPUs:   processors, Sysname: "Linux", Release: "6.0.0", Version: "#1",
 		CommandLine: "quiet", FileSystems: []string{"proc", "tmpfs"}, CharDevices: map[int][]string{5: {"/dev/tty"}, 1: {"mem"}},
 		MinAddress: 65536, PipeMaxSize: 1 << 20,
 		Sysctl: []synth.Leaf{file("net/core/somaxconn"), file("fs/inotify/max_user_watches")},
-		Net:    []synth.Leaf{file("dev"), file("tcp")},
+		Net:    func(*namespaces.Net) []synth.Leaf { return []synth.Leaf{file("dev"), file("tcp")} },
 		Files:  []synth.Leaf{file("tty/drivers"), file("apm")},
 	})
 }
@@ -151,11 +144,12 @@ func (t *task) Place() *vfs.FSContext {
 	}
 	return t.place
 }
-func (t *task) Affinity() []uint64      { return []uint64{0b101} }
-func (t *task) SchedPolicy() uint32     { return 3 }
-func (t *task) TimerSlack() uint64      { return t.slack.Load() }
-func (t *task) SetTimerSlack(ns uint64) { t.slack.Store(ns) }
-func (t *task) Seccomp() (int, int)     { return 0, 0 }
+func (t *task) Affinity() []uint64          { return []uint64{0b101} }
+func (t *task) SchedPolicy() uint32         { return 3 }
+func (t *task) TimerSlack() uint64          { return t.slack.Load() }
+func (t *task) SetTimerSlack(ns uint64)     { t.slack.Store(ns) }
+func (t *task) Seccomp() (int, int)         { return 0, 0 }
+func (t *task) Namespaces() *namespaces.Set { return t.w.first }
 
 // noGuest is a Mapper without a guest side.
 type noGuest struct{}

@@ -123,7 +123,7 @@ func TestNames(t *testing.T) {
 		"new\n": "new", "a.b\nc": "a.b", strings.Repeat("x", 80): strings.Repeat("x", 64), "z\x00y": "z",
 	} {
 		w.must(a.write("/proc/sys/kernel/hostname", text), a.write("/proc/sys/kernel/domainname", text))
-		host, domain := w.uts.Names()
+		host, domain := w.first.UTS.Names()
 		if host != want || domain != want || a.text("/proc/sys/kernel/hostname") != want+"\n" {
 			t.Errorf("after %q the names are %q and %q, want %q", text, host, domain, want)
 		}
@@ -170,7 +170,7 @@ func FuzzWrite(f *testing.F) {
 		if name := a.th.Name(); len(name) > 15 || strings.Contains(name, "\x00") {
 			t.Fatalf("the name is %q", name)
 		}
-		if host, domain := w.uts.Names(); len(host) > 64 || len(domain) > 64 || strings.ContainsAny(host+domain, "\n\x00") {
+		if host, domain := w.first.UTS.Names(); len(host) > 64 || len(domain) > 64 || strings.ContainsAny(host+domain, "\n\x00") {
 			t.Fatalf("the names are %q and %q", host, domain)
 		}
 		for _, p := range []string{path, "/proc/self/status", "/proc/self/stat"} {

@@ -34,29 +34,30 @@ const (
 const (
 	// overhead is what a message costs besides its text.
 	overhead = 64
-	// maxHeld bounds what all queues hold together, in bytes (ENOMEM): messages
-	// live in the sentry's own memory.
-	maxHeld = 64 << 20
+	// sizeofQueue is what a queue costs by itself, about.
+	sizeofQueue = 256
+	// Budget is for all queues, in bytes: messages live in the sentry's own memory.
+	Budget = 64 << 20
 )
 
 // Limits are those of /proc/sys/kernel: bytes of a message, bytes of a queue, queues.
 type Limits struct{ Message, Queue, IDs atomic.Int64 }
 
-// Manager keeps the queues of a sandbox.
+// Manager keeps the queues of an ipc namespace.
 type Manager struct {
 	now    func() int64 // CLOCK_REALTIME in seconds
+	budget *ipc.Budget
 	Limits Limits
 
 	mu       sync.Mutex
 	ids      ipc.IDs[*queue]
-	held     int // text and overhead of all messages
 	messages int
 	bytes    int
 }
 
-// New makes a Manager.
-func New(now func() int64) *Manager {
-	m := &Manager{now: now}
+// New makes a Manager. What its queues take comes out of budget (ENOMEM).
+func New(now func() int64, budget *ipc.Budget) *Manager {
+	m := &Manager{now: now, budget: budget}
 	m.Limits.Message.Store(8192)
 	m.Limits.Queue.Store(16384)
 	m.Limits.IDs.Store(32000)
@@ -86,7 +87,14 @@ func (m *Manager) Get(c *ipc.Caller, key int32, flags uint32) (int32, error) {
 	defer m.mu.Unlock()
 	return m.ids.GetOr(c, key, flags, func(*queue) error { return nil }, func() (*queue, error) {
 		q := &queue{most: int(m.Limits.Queue.Load()), ctime: m.now()}
-		return q, m.ids.Add(q, c, key, flags, int(m.Limits.IDs.Load()))
+		if !m.budget.Take(sizeofQueue) {
+			return nil, unix.ENOMEM
+		}
+		if err := m.ids.Add(q, c, key, flags, int(m.Limits.IDs.Load())); err != nil {
+			m.budget.Give(sizeofQueue)
+			return nil, err
+		}
+		return q, nil
 	})
 }
 
@@ -141,7 +149,7 @@ func (c *Call) Send(who *ipc.Caller, id int32, kind int64, text []byte) error {
 	if q.bytes+len(text) > q.most || len(q.messages)+1 > q.most {
 		return unix.EAGAIN
 	}
-	if m.held+len(text)+overhead > maxHeld {
+	if !m.budget.Take(len(text) + overhead) {
 		return unix.ENOMEM
 	}
 	q.messages = append(q.messages, message{kind, text})
@@ -156,7 +164,9 @@ func (m *Manager) count(q *queue, messages, bytes int) {
 	q.bytes += bytes
 	m.bytes += bytes
 	m.messages += messages
-	m.held += bytes + messages*overhead
+	if messages < 0 {
+		m.budget.Give(-bytes - messages*overhead)
+	}
 }
 
 // matches reports whether msgrcv(2) with the type want takes a message (testmsg).
@@ -221,11 +231,25 @@ func (m *Manager) Remove(c *ipc.Caller, id int32) error {
 	if err != nil {
 		return err
 	}
+	m.remove(q)
+	return nil
+}
+
+func (m *Manager) remove(q *queue) {
 	m.ids.Remove(q)
 	m.count(q, -len(q.messages), -q.bytes)
+	m.budget.Give(sizeofQueue)
 	q.messages = nil
 	q.waiters.Notify(waiter.ReadableEvents | waiter.WritableEvents)
-	return nil
+}
+
+// Close removes all queues.
+func (m *Manager) Close() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, q := range m.ids.All() {
+		m.remove(q)
+	}
 }
 
 // Change is IPC_SET; most is the new msg_qbytes. EPERM: more than the limit needs
@@ -243,7 +267,7 @@ func (m *Manager) Change(c *ipc.Caller, id int32, to ipc.Change, most uint64, re
 	if err := q.perm.Apply(to); err != nil {
 		return err
 	}
-	q.most = int(min(most, maxHeld))
+	q.most = int(min(most, Budget))
 	q.ctime = m.now()
 	q.waiters.Notify(waiter.ReadableEvents | waiter.WritableEvents)
 	return nil

@@ -14,7 +14,7 @@ var me = &ipc.Caller{PID: 1, Owner: true, Admin: true}
 
 func newQueue(t testing.TB) (*Manager, int32) {
 	t.Helper()
-	m := New(func() int64 { return 1 })
+	m := New(func() int64 { return 1 }, ipc.NewBudget(Budget))
 	id, err := m.Get(me, ipc.Private, 0o600)
 	if err != nil {
 		t.Fatal(err)
@@ -41,8 +41,8 @@ func TestTypes(t *testing.T) {
 		if kind != c.kind || string(text) != c.text || err != nil {
 			t.Errorf("type %d, flags %#o: %d %q, %v; want %d %q", c.want, c.flags, kind, text, err, c.kind, c.text)
 		}
-		if err := m.Remove(me, id); err != nil || m.held != 0 || m.messages != 0 || m.bytes != 0 {
-			t.Errorf("%v; %d bytes, %d messages are left", err, m.held, m.messages)
+		if err := m.Remove(me, id); err != nil || m.messages != 0 || m.bytes != 0 {
+			t.Errorf("%v; %d bytes, %d messages are left", err, m.bytes, m.messages)
 		}
 	}
 }
@@ -63,8 +63,9 @@ func TestHeld(t *testing.T) {
 	if n != 16384 {
 		t.Errorf("%d messages", n)
 	}
-	m.held = maxHeld
 	other, _ := m.Get(me, ipc.Private, 0o600)
+	for m.budget.Take(1) {
+	}
 	if err := m.NewCall().Send(me, other, 1, nil); err != unix.ENOMEM {
 		t.Errorf("too much together: %v", err)
 	}
@@ -132,7 +133,7 @@ func TestRace(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if m.held != 0 {
-		t.Errorf("%d bytes are left", m.held)
+	if m.bytes != 0 || !m.budget.Take(Budget-sizeofQueue) {
+		t.Errorf("%d bytes are left", m.bytes)
 	}
 }

@@ -40,19 +40,27 @@ const (
 const (
 	// MaxValue is SEMVMX.
 	MaxValue = 32767
-	// maxTotal bounds the semaphores of all sets, of which each costs the sentry 8
-	// bytes (SEMMNS is a thousand times that on Linux), and the entries of all undo
-	// lists.
+	// maxTotal bounds the semaphores of all sets of a namespace (SEMMNS is a thousand
+	// times that on Linux), and the entries of all undo lists.
 	maxTotal = 1000000
+
+	// What a semaphore, a set and an entry of an undo list cost the sentry, in bytes,
+	// and what all of them may.
+	sizeofSemaphore = 8
+	sizeofSet       = 256
+	sizeofUndo      = 64
+	// Budget is for all sets.
+	Budget = 128 << 20
 )
 
 // Limits are those of /proc/sys/kernel/sem: semaphores of a set, of all sets,
 // operations of a call, sets.
 type Limits struct{ PerSet, All, Ops, Sets atomic.Int64 }
 
-// Manager keeps the sets of a sandbox.
+// Manager keeps the sets of an ipc namespace.
 type Manager struct {
 	now    func() int64 // CLOCK_REALTIME in seconds
+	budget *ipc.Budget
 	Limits Limits
 
 	mu    sync.Mutex
@@ -61,9 +69,9 @@ type Manager struct {
 	undos int // entries of undo lists
 }
 
-// New makes a Manager.
-func New(now func() int64) *Manager {
-	m := &Manager{now: now}
+// New makes a Manager. What its sets take comes out of budget (ENOMEM).
+func New(now func() int64, budget *ipc.Budget) *Manager {
+	m := &Manager{now: now, budget: budget}
 	m.Limits.PerSet.Store(32000)
 	m.Limits.All.Store(maxTotal)
 	m.Limits.Ops.Store(500)
@@ -178,7 +186,7 @@ func (l *List) Release(pid int32) {
 		sem.pid = pid
 		changed[a.s] = true
 	}
-	l.m.undos -= len(l.adj)
+	l.m.dropUndos(len(l.adj))
 	l.adj = nil
 	for s := range changed {
 		delete(s.undo, l)
@@ -209,12 +217,23 @@ func (m *Manager) create(c *ipc.Caller, key, n int32, flags uint32) (*set, error
 	if int64(m.total)+int64(n) > min(m.Limits.All.Load(), maxTotal) {
 		return nil, unix.ENOSPC
 	}
+	size := sizeofSet + int(n)*sizeofSemaphore
+	if !m.budget.Take(size) {
+		return nil, unix.ENOMEM
+	}
 	s := &set{sems: make([]semaphore, n), ctime: m.now()}
 	if err := m.ids.Add(s, c, key, flags, int(m.Limits.Sets.Load())); err != nil {
+		m.budget.Give(size)
 		return nil, err
 	}
 	m.total += int(n)
 	return s, nil
+}
+
+// dropUndos notes that n entries of undo lists go.
+func (m *Manager) dropUndos(n int) {
+	m.undos -= n
+	m.budget.Give(n * sizeofUndo)
 }
 
 // Op is semop(2). If the call has to wait, the Waiter is not nil: wake is called,
@@ -326,7 +345,7 @@ func (m *Manager) note(w *Waiter) error {
 			more++
 		}
 	}
-	if m.undos+more > maxTotal {
+	if m.undos+more > maxTotal || !m.budget.Take(more*sizeofUndo) {
 		return unix.ENOMEM
 	}
 	m.undos += more
@@ -379,14 +398,28 @@ func (m *Manager) Remove(c *ipc.Caller, id int32) error {
 	if err != nil {
 		return err
 	}
+	m.remove(s)
+	return nil
+}
+
+func (m *Manager) remove(s *set) {
 	m.ids.Remove(s)
 	m.total -= len(s.sems)
+	m.budget.Give(sizeofSet + len(s.sems)*sizeofSemaphore)
 	m.forget(s, 0, len(s.sems))
 	for _, w := range s.waiters {
 		w.finish(unix.EIDRM)
 	}
 	s.waiters = nil
-	return nil
+}
+
+// Close removes all sets.
+func (m *Manager) Close() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, s := range m.ids.All() {
+		m.remove(s)
+	}
 }
 
 // forget drops what is to be undone to the semaphores from num on, n of them. m.mu is
@@ -396,7 +429,7 @@ func (m *Manager) forget(s *set, num, n int) {
 		for a := range l.adj {
 			if a.s == s && int(a.num) >= num && int(a.num) < num+n {
 				delete(l.adj, a)
-				m.undos--
+				m.dropUndos(1)
 			}
 		}
 	}

@@ -14,7 +14,7 @@ import (
 var me = &ipc.Caller{PID: 1, Owner: true, Admin: true}
 
 func newSet(t interface{ Fatal(...any) }, n int32) (*Manager, int32) {
-	m := New(func() int64 { return 1 })
+	m := New(func() int64 { return 1 }, ipc.NewBudget(Budget))
 	id, err := m.Get(me, ipc.Private, n, 0o600)
 	if err != nil {
 		t.Fatal(err)

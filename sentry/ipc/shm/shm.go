@@ -49,6 +49,13 @@ const (
 
 const pageSize = 4096
 
+// sizeofSegment is what a segment costs the sentry besides its memory, in bytes,
+// about, and Budget is for all of them.
+const (
+	sizeofSegment = 1024
+	Budget        = 64 << 20
+)
+
 // Limits are those of /proc/sys/kernel: bytes of a segment, pages of all, segments.
 type Limits struct{ Max, All, IDs atomic.Int64 }
 
@@ -62,9 +69,11 @@ type Config struct {
 	Dev uint64
 	// MaxSize is the largest segment that can be made at all, in bytes (ENOMEM).
 	MaxSize uint64
+	// Budget is what the segments themselves come out of (ENOMEM).
+	Budget *ipc.Budget
 }
 
-// Manager keeps the segments of a sandbox.
+// Manager keeps the segments of an ipc namespace.
 type Manager struct {
 	cfg    Config
 	Limits Limits
@@ -123,13 +132,18 @@ func (m *Manager) create(c *ipc.Caller, key int32, size uint64, flags uint32) (*
 	case int64(m.ids.Len()) >= m.Limits.IDs.Load():
 		return nil, unix.ENOSPC
 	}
+	if !m.cfg.Budget.Take(sizeofSegment) {
+		return nil, unix.ENOMEM
+	}
 	f, err := m.cfg.NewFile(size)
 	if err != nil {
+		m.cfg.Budget.Give(sizeofSegment)
 		return nil, err
 	}
 	s := &segment{file: f, size: size, cpid: c.PID, ctime: m.cfg.Now()}
 	if err := m.ids.Add(s, c, key, flags, ipc.MaxIDs); err != nil {
 		f.DecRef()
+		m.cfg.Budget.Give(sizeofSegment)
 		return nil, err
 	}
 	s.name = fmt.Sprintf("/SYSV%08x (deleted)", uint32(key))
@@ -141,6 +155,7 @@ func (m *Manager) create(c *ipc.Caller, key int32, size uint64, flags uint32) (*
 func (m *Manager) remove(s *segment) {
 	m.ids.Remove(s)
 	m.pages -= (s.size + pageSize - 1) / pageSize
+	m.cfg.Budget.Give(sizeofSegment)
 	s.file.DecRef()
 }
 
@@ -224,13 +239,27 @@ func (m *Manager) Remove(c *ipc.Caller, id int32) error {
 	if err != nil {
 		return err
 	}
+	m.doom(s)
+	return nil
+}
+
+// doom takes a segment away, or leaves that to the last attachment (do_shm_rmid).
+func (m *Manager) doom(s *segment) {
 	if s.attached > 0 {
 		s.perm.Mode |= dest
 		m.ids.Hide(s)
-		return nil
+		return
 	}
 	m.remove(s)
-	return nil
+}
+
+// Close removes all segments as Remove does.
+func (m *Manager) Close() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, s := range m.ids.All() {
+		m.doom(s)
+	}
 }
 
 // Change is IPC_SET.

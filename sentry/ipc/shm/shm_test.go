@@ -20,7 +20,7 @@ type file struct{ m *memory }
 func (f file) Release() { f.m.open-- }
 
 func (m *memory) manager() *Manager {
-	return New(Config{
+	return New(Config{Budget: ipc.NewBudget(Budget),
 		NewFile: func(uint64) (*vfs.File, error) {
 			m.open++
 			return vfs.NewFile(file{m}, &vfs.AnonInode{}, unix.O_RDWR, "x"), nil
@@ -83,7 +83,7 @@ func TestLimits(t *testing.T) {
 			t.Errorf("%d: %v, want %v", i, err, want)
 		}
 	}
-	m = New(Config{NewFile: func(uint64) (*vfs.File, error) { return nil, unix.ENOMEM }, Now: func() int64 { return 0 }, MaxSize: 1 << 30})
+	m = New(Config{Budget: ipc.NewBudget(Budget), NewFile: func(uint64) (*vfs.File, error) { return nil, unix.ENOMEM }, Now: func() int64 { return 0 }, MaxSize: 1 << 30})
 	if _, err := m.Get(me, ipc.Private, 1, 0o600); !errors.Is(err, unix.ENOMEM) || m.ids.Len() != 0 {
 		t.Errorf("no memory: %v", err)
 	}

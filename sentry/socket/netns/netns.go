@@ -61,14 +61,14 @@ func (n *Namespace) made() *netstack.Stack {
 	return n.stack
 }
 
-// Close ends the network stack. There are no sockets any more.
+// Close ends the network stack, once its last socket is gone.
 func (n *Namespace) Close() {
 	n.mu.Lock()
 	s := n.stack
 	n.stack, n.closed = nil, true
 	n.mu.Unlock()
 	if s != nil {
-		s.Destroy()
+		s.Close()
 	}
 }
 

@@ -73,7 +73,7 @@ func (s *Socket) Release() {
 		s.stack.mu.Lock()
 		delete(s.stack.all, s)
 		s.stack.mu.Unlock()
-		s.stack.sockets.Add(-1)
+		s.stack.dismiss()
 	}
 }
 
@@ -186,7 +186,7 @@ func (s *Socket) Accept(c socket.Caller) (socket.Socket, []byte, error) {
 	var from tcpip.FullAddress
 	ep, queue, terr := s.ep.Accept(&from)
 	if terr != nil {
-		s.stack.sockets.Add(-1)
+		s.stack.dismiss()
 		return nil, nil, errno(terr)
 	}
 	x := s.stack.wrap(c, ep, queue, s.family, s.typ, s.protocol, s.kind)

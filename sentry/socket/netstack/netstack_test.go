@@ -24,6 +24,7 @@ func (c *caller) Cred() socket.Cred          { return socket.Cred{PID: 3} }
 func (c *caller) RealCred() socket.Cred      { return c.Cred() }
 func (c *caller) MayClaim(socket.Cred) error { return nil }
 func (c *caller) Capable(uint) bool          { return c.root }
+func (c *caller) Space() any                 { return nil }
 func (c *caller) MaxFiles() uint64           { return 1024 }
 
 var me = &caller{root: true}

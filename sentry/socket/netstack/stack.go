@@ -54,7 +54,7 @@ const (
 type Stack struct {
 	*stack.Stack
 	numbers *socket.Numbers
-	sockets atomic.Int64
+	sockets atomic.Int64 // and one more until Close
 
 	mu  sync.Mutex
 	all map[*Socket]struct{} // for /proc/net
@@ -74,6 +74,7 @@ func New(numbers *socket.Numbers) (*Stack, error) {
 		HandleLocal:        true,
 		RawFactory:         raw.EndpointFactory{},
 	})}
+	s.sockets.Store(1)
 	if err := s.configure(); err != nil {
 		s.Destroy()
 		return nil, errno(err)
@@ -198,7 +199,7 @@ func (s *Stack) Socket(c socket.Caller, family, typ, protocol int) (*Socket, err
 		ep, terr = s.NewEndpoint(k.transport, k.network, queue)
 	}
 	if terr != nil {
-		s.sockets.Add(-1)
+		s.dismiss()
 		if _, ok := terr.(*tcpip.ErrUnknownProtocol); ok {
 			return nil, unix.EPROTONOSUPPORT
 		}
@@ -211,12 +212,22 @@ func (s *Stack) Socket(c socket.Caller, family, typ, protocol int) (*Socket, err
 }
 
 func (s *Stack) admit() bool {
-	if s.sockets.Add(1) > maxSockets {
-		s.sockets.Add(-1)
+	if s.sockets.Add(1) > maxSockets+1 {
+		s.dismiss()
 		return false
 	}
 	return true
 }
+
+// dismiss is the opposite of admit.
+func (s *Stack) dismiss() {
+	if s.sockets.Add(-1) == 0 {
+		s.Destroy()
+	}
+}
+
+// Close ends the stack, once its last socket is gone.
+func (s *Stack) Close() { s.dismiss() }
 
 // wrap makes the Socket of an endpoint.
 func (s *Stack) wrap(c socket.Caller, ep tcpip.Endpoint, queue *waiter.Queue, family, typ, protocol int, k kind) *Socket {

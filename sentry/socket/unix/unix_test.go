@@ -32,6 +32,7 @@ func (c *caller) MayClaim(who socket.Cred) error {
 	return nil
 }
 func (c *caller) Capable(uint) bool { return c.root }
+func (c *caller) Space() any        { return nil }
 func (c *caller) MaxFiles() uint64  { return c.files }
 
 var me = &caller{pid: 7, root: true, files: 1024}
