@@ -273,7 +273,10 @@ func TestRace(t *testing.T) {
 						lf.IncRef()
 						send(c, "hello", lf)
 						c.Shutdown(r.IntN(3))
-						recv(c)
+						_, files, _ := recv(c)
+						for _, x := range files {
+							x.DecRef()
+						}
 					}
 					f.Closed(nil)
 					f.DecRef()
