@@ -275,7 +275,7 @@ func TestChromeTrace(t *testing.T) {
 		}
 		for _, want := range []string{
 			"X syscall", "X wait", "X fault", "i signal", "i life", "s fork", "f fork",
-			"process_name sh", "process_name calls", "thread", "execve", "clone3", "blocked",
+			"process_name sh", "process_name " + filepath.Base(calls(t)), "thread", "execve", "clone3", "blocked",
 			"page fault", "SIGCHLD", "exited with 7", "killed by SIGKILL",
 		} {
 			if found[want] == 0 {
