@@ -16,6 +16,7 @@ import (
 const arrows = `
 runsc-lite            → runsc-lite/control sentry sentry/syscalls sentry/trace sentry/task procmgr platform/kvm platform/ptrace platform/systrap platform hostcall
 runsc-lite/control    → sentry/task procmgr
+runsc-lite/cgroup     → hostcall
 runsc-lite/bundle     → sentry/syscalls sentry/seccomp procmgr
 
 sentry                → sentry/syscalls sentry/trace sentry/task sentry/namespaces
@@ -131,6 +132,13 @@ var libraries = []struct {
 	{path: "github.com/google/btree", by: []string{"mm", "mm/", "sentry/", "procmgr"}},
 	{path: "github.com/google/subcommands", by: []string{"runsc-lite"}},
 	{path: "github.com/opencontainers/runtime-spec/specs-go", by: []string{"runsc-lite", "runsc-lite/"}},
+	{path: "github.com/opencontainers/cgroups", by: []string{"runsc-lite/cgroup"}},
+	{path: "github.com/opencontainers/cgroups/manager", by: []string{"runsc-lite/cgroup"}},
+	{path: "github.com/opencontainers/cgroups/systemd", by: []string{"runsc-lite/cgroup"}},
+	{path: "github.com/opencontainers/cgroups/devices", by: []string{"runsc-lite/cgroup"}},
+	{path: "github.com/opencontainers/cgroups/devices/config", by: []string{"runsc-lite/cgroup"}},
+	{path: "github.com/coreos/go-systemd/v22/dbus", by: []string{"runsc-lite/cgroup"}},
+	{path: "github.com/godbus/dbus/v5", by: []string{"runsc-lite/cgroup"}},
 	{path: "github.com/google/go-cmp/cmp", by: []string{""}, test: true},
 	{path: "go.uber.org/goleak", by: []string{""}, test: true},
 	{path: "pgregory.net/rapid", by: []string{""}, test: true},
