@@ -14,14 +14,16 @@ import (
 // the code that wants it is in the wrong place: move it, or let the lower
 // package declare the methods that it wants, as mm.Mapper does.
 const arrows = `
-runsc-lite            → runsc-lite/control sentry sentry/syscalls sentry/trace sentry/task procmgr platform/kvm platform/ptrace platform/systrap platform hostcall
-runsc-lite/control    → sentry/task procmgr
+runsc-lite            → runsc-lite/container runsc-lite/sandbox runsc-lite/bundle runsc-lite/cgroup runsc-lite/control sentry sentry/syscalls sentry/trace sentry/task procmgr platform/kvm platform/ptrace platform/systrap platform hostcall
+runsc-lite/container  → runsc-lite/sandbox runsc-lite/bundle runsc-lite/cgroup
+runsc-lite/sandbox    → runsc-lite/bundle sentry sentry/task sentry/seccomp procmgr platform hostcall
 runsc-lite/cgroup     → hostcall
 runsc-lite/bundle     → sentry/syscalls sentry/seccomp procmgr
+runsc-lite/control    → sentry/task procmgr
 
 sentry                → sentry/syscalls sentry/trace sentry/task sentry/namespaces
-                        sentry/fs/tty sentry/fs/overlay sentry/fs/hostdir sentry/fs/proc sentry/fs/sys sentry/fs/synth sentry/fs/dev sentry/fs/tmpfs sentry/fs/hostfd sentry/fs/pipe sentry/fs/inotify
-                        sentry/socket/netns sentry/fdtable sentry/vfs sentry/futex loader sentry/clock procmgr mm mm/memfile platform hostcall
+                        sentry/fs/tty sentry/fs/overlay sentry/fs/hostdir sentry/fs/proc sentry/fs/sys sentry/fs/synth sentry/fs/dev sentry/fs/devpts sentry/fs/tmpfs sentry/fs/hostfd sentry/fs/pipe sentry/fs/inotify
+                        sentry/socket/netns sentry/fdtable sentry/vfs sentry/futex sentry/seccomp loader sentry/clock procmgr mm mm/memfile platform hostcall
 sentry/syscalls       → sentry/task sentry/fs/nsfs sentry/namespaces sentry/ipc/shm sentry/ipc/sem sentry/ipc/msg sentry/ipc
                         sentry/fs/pipe sentry/fs/eventfd sentry/fs/epoll sentry/fs/timerfd sentry/fs/signalfd sentry/fs/inotify sentry/fs/tmpfs
                         sentry/socket sentry/fdtable sentry/vfs sentry/vfs/lock sentry/futex sentry/seccomp loader sentry/timers sentry/clock procmgr mm mm/memfile
@@ -154,9 +156,9 @@ var host = []struct {
 	{"os", []string{"runsc-lite", "runsc-lite/", "platform/"}},
 	{"os/signal", []string{"runsc-lite"}},
 	{"syscall", []string{"runsc-lite", "runsc-lite/", "platform/"}},
-	{"os/exec", nil},
-	{"os/user", nil},
-	{"net", []string{"runsc-lite/control"}},
+	{"os/exec", []string{"runsc-lite/container"}},
+	{"os/user", []string{"runsc-lite"}},
+	{"net", []string{"runsc-lite", "runsc-lite/control", "runsc-lite/sandbox"}},
 	{"net/http", nil},
 	{"plugin", nil},
 }

@@ -138,3 +138,6 @@ func parseDirents(b []byte, out []DirEntry) []DirEntry {
 // CloseFD closes a descriptor of this package. On Linux it is closed whatever
 // close(2) answers.
 func CloseFD(fd int) { _ = unix.Close(fd) }
+
+// DupFD makes another descriptor of the open file.
+func DupFD(fd int) (int, error) { return unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0) }

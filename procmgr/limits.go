@@ -44,6 +44,23 @@ func (l *LimitSet) RaiseCPU(soft uint64) {
 // All returns all limits.
 func (l *LimitSet) All() [NumLimits]Limit { return *l.limits.Load() }
 
+// Set changes a limit, as the kernel does: EINVAL: no such resource, or the soft limit
+// is above the hard one. EPERM: more files than any process may have.
+func (l *LimitSet) Set(resource int, next Limit) error {
+	if resource < 0 || resource >= NumLimits || next.Cur > next.Max {
+		return unix.EINVAL
+	}
+	if resource == unix.RLIMIT_NOFILE && next.Max > maxNoFile {
+		return unix.EPERM
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	all := l.All()
+	all[resource] = next
+	l.limits.Store(&all)
+	return nil
+}
+
 // RLIMIT_SIGPENDING and RLIMIT_RTTIME, which package unix lacks.
 const (
 	rlimitSigPending = 11

@@ -7,9 +7,14 @@ import (
 	"os"
 
 	"github.com/google/subcommands"
+
+	"runsc-lite/runsc-lite/sandbox"
 )
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == sandbox.BootVerb {
+		os.Exit(sandbox.Boot(newPlatform))
+	}
 	os.Exit(run())
 }
 
@@ -19,6 +24,8 @@ const exitFailure = 125
 
 func run() int {
 	flags := flag.NewFlagSet("runsc-lite", flag.ExitOnError)
+	var g globals
+	g.set(flags)
 	c := subcommands.NewCommander(flags, "runsc-lite")
 	c.Register(c.HelpCommand(), "")
 	c.Register(c.FlagsCommand(), "")
@@ -29,11 +36,21 @@ func run() int {
 	c.Register(platformsCommand{}, "")
 	c.Register(syscallsCommand{}, "")
 	c.Register(versionCommand{}, "")
+	status := -1 // of a verb of the OCI runtime; -1: another one ran
+	for _, v := range []runtimeVerb{
+		&createCommand{}, startCommand{}, stateCommand{}, &killCommand{}, &deleteCommand{}, &runCommand{},
+		waitCommand{}, &listCommand{},
+	} {
+		c.Register(runtimeCommand{v, &g, 1, &status}, "of an OCI runtime")
+	}
 	flags.Parse(os.Args[1:])
-	status := c.Execute(context.Background())
+	executed := c.Execute(context.Background())
+	if status >= 0 {
+		return status
+	}
 	if do.ran {
 		do.endAsInterrupted()
 		return do.status
 	}
-	return int(status)
+	return int(executed)
 }

@@ -11,6 +11,7 @@ import (
 	"runsc-lite/platform"
 	"runsc-lite/procmgr"
 	"runsc-lite/sentry/fdtable"
+	"runsc-lite/sentry/seccomp"
 	"runsc-lite/sentry/vfs"
 )
 
@@ -217,6 +218,8 @@ type InitArgs struct {
 	FDs    *fdtable.Table // the task takes over the reference
 	FS     *vfs.FSContext // likewise
 	Exec   ExecArgs
+	// Seccomp filters the program's calls from its first on; nil for none.
+	Seccomp *seccomp.Filter
 }
 
 // Start loads the first program and runs it. Errors are execve(2)'s.
@@ -227,6 +230,9 @@ func (k *Kernel) Start(a InitArgs) error {
 	t.affinity.Store(allCPUs(k.CPUs))
 	err := t.Exec(a.Exec)
 	if err == nil {
+		if a.Seccomp != nil {
+			t.setSeccomp(&seccompState{seccomp.ModeFilter, a.Seccomp})
+		}
 		a.Thread.SetData(t)
 		t.followProgram(&a.Exec)
 		k.tasks.Add(1)

@@ -76,15 +76,25 @@ func New(path string, o Options) (*FS, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the directory %s: %w", path, err)
 	}
+	fs, err := NewAt(fd, o)
+	if err != nil {
+		return nil, fmt.Errorf("the directory %s: %w", path, err)
+	}
+	return fs, nil
+}
+
+// NewAt is New for what is behind a descriptor, which it takes over: a directory, or
+// a single file, which is opened for all that is to be done with it if it is regular.
+func NewAt(fd int, o Options) (*FS, error) {
 	st, err := hostcall.StatAt(fd, "")
 	if err != nil {
 		hostcall.CloseFD(fd)
-		return nil, fmt.Errorf("stat of %s: %w", path, err)
+		return nil, err
 	}
 	fs := &FS{linked: make(map[identity]weak.Pointer[node])}
 	if fs.statfs, err = hostcall.Statfs(fd); err != nil {
 		hostcall.CloseFD(fd)
-		return nil, fmt.Errorf("statfs of %s: %w", path, err)
+		return nil, err
 	}
 	if o.Handles <= 0 {
 		o.Handles = 128
@@ -94,11 +104,20 @@ func New(path string, o Options) (*FS, error) {
 	}
 	fs.handles.limit = o.Handles
 	fs.pages = pageCache{mem: o.Memory, limit: o.CacheSize, files: make(map[identity]*cachedFile)}
-	root := &dirNode{node: node{fs: fs}}
-	root.stat = statOf(&st)
-	root.self = root
-	fs.root = &root.node
-	fs.handles.pinRoot(&root.node, fd)
+	base := node{fs: fs, stat: statOf(&st)}
+	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
+		root := &dirNode{node: base}
+		root.self = root
+		fs.root = &root.node
+	} else {
+		switch root := newLeaf(base).(type) {
+		case *fileNode:
+			fs.root = &root.node
+		case *node:
+			fs.root = root
+		}
+	}
+	fs.handles.pinRoot(fs.root, fd)
 	return fs, nil
 }
 

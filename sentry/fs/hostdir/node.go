@@ -38,6 +38,9 @@ func (n *node) open(flags int) (int, error) {
 			return -1, err
 		}
 		defer n.fs.handles.put(h)
+		if n.stat.Mode&unix.S_IFMT != unix.S_IFDIR {
+			return hostcall.DupFD(h.fd)
+		}
 		return hostcall.OpenAt(h.fd, ".", flags)
 	}
 	h, err := n.fs.handles.get(n.parent)

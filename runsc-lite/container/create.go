@@ -1,0 +1,186 @@
+package container
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"runsc-lite/runsc-lite/sandbox"
+)
+
+// Options say how a container is made.
+type Options struct {
+	ID, Bundle, Platform string
+	Spec                 *specs.Spec
+	PidFile              string // "": none
+	Stdio                [3]*os.File
+	Terminal             *os.File   // the slave of the host's pseudo-terminal, if Spec asks for one
+	Extra                []*os.File // the program's descriptors from 3 on
+	Log                  *os.File   // the sandbox's; nil: none
+	Debug                bool
+	Warn                 *slog.Logger
+}
+
+// Made is a container that Make has made, and that is unlocked.
+type Made struct {
+	*Container
+	sandbox *sandbox.Launched
+}
+
+// Wait waits for the end of the container, whose sandbox is this process's child.
+func (m *Made) Wait() (int, error) { return m.sandbox.Wait() }
+
+// Make makes a container up to the state "created". If it fails, nothing is left.
+func (s *Store) Make(o Options) (_ *Made, err error) {
+	rootfs := o.Spec.Root.Path
+	if !filepath.IsAbs(rootfs) {
+		rootfs = filepath.Join(o.Bundle, rootfs)
+	}
+	c, err := s.Create(State{
+		Version: o.Spec.Version, ID: o.ID, Bundle: o.Bundle, Rootfs: rootfs, Created: time.Now().UTC(),
+		Owner: os.Getuid(), Platform: o.Platform, Annotations: o.Spec.Annotations,
+	})
+	if err != nil {
+		return nil, err
+	}
+	defer c.Unlock()
+	m := &Made{Container: c}
+	defer func() {
+		if err == nil {
+			return
+		}
+		if m.sandbox != nil {
+			m.sandbox.Abandon()
+		}
+		err = errors.Join(err, c.Remove())
+		if o.PidFile != "" {
+			_ = os.Remove(o.PidFile)
+		}
+	}()
+	config, err := json.Marshal(o.Spec)
+	if err == nil {
+		err = c.SaveConfig(config)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("keeping the configuration: %w", err)
+	}
+	exit, err := c.ExitFile()
+	if err != nil {
+		return nil, err
+	}
+	defer exit.Close()
+	hostname, err := hostnameOf(o.Spec)
+	if err != nil {
+		return nil, err
+	}
+	if m.sandbox, err = sandbox.Launch(sandbox.Config{
+		ID: o.ID, Bundle: o.Bundle, Platform: o.Platform, Debug: o.Debug, Spec: o.Spec, Rootfs: rootfs,
+		Dir: c.Dir(), ControlSocket: ControlSocket, Exit: exit, Log: o.Log,
+		Stdio: o.Stdio, Terminal: o.Terminal, Extra: o.Extra, Hostname: hostname,
+	}); err != nil {
+		return nil, err
+	}
+	if err := c.SetProcess(m.sandbox.Pid); err != nil {
+		return nil, err
+	}
+	if err := c.Save(); err != nil {
+		return nil, err
+	}
+	if err := m.hooksOfCreate(&o); err != nil {
+		return nil, err
+	}
+	if err := m.sandbox.Proceed(); err != nil {
+		return nil, fmt.Errorf("unable to start container process: %w", err)
+	}
+	c.State.Status = Created
+	if err := c.Save(); err != nil {
+		return nil, err
+	}
+	if o.PidFile != "" {
+		if err := WritePidFile(o.PidFile, m.sandbox.Pid); err != nil {
+			return nil, err
+		}
+	}
+	return m, nil
+}
+
+// hooksOfCreate runs the hooks that belong between the making of the namespaces and
+// that of the root.
+func (m *Made) hooksOfCreate(o *Options) error {
+	h := o.Spec.Hooks
+	if h == nil {
+		return nil
+	}
+	st := m.OCI()
+	st.Status = specs.StateCreating
+	//lint:ignore SA1019 engines still use prestart hooks
+	if err := runHooks("prestart", h.Prestart, st, nil); err != nil {
+		return err
+	}
+	if err := runHooks("createRuntime", h.CreateRuntime, st, nil); err != nil {
+		return err
+	}
+	enter, err := enterNamespaces(m.Pid)
+	if err != nil {
+		return err
+	}
+	return runHooks("createContainer", h.CreateContainer, st, enter)
+}
+
+// hostnameOf is what the container's host name shall be: the configured one, that of
+// the uts namespace it joins, or the host's.
+func hostnameOf(spec *specs.Spec) (string, error) {
+	path := ""
+	for _, n := range spec.Linux.Namespaces {
+		if n.Type == specs.UTSNamespace {
+			if n.Path == "" && spec.Hostname != "" {
+				return spec.Hostname, nil
+			}
+			path = n.Path
+		}
+	}
+	if spec.Hostname != "" {
+		return spec.Hostname, nil
+	}
+	if path == "" {
+		return os.Hostname()
+	}
+	name := ""
+	err := inNamespace(path, unix.CLONE_NEWUTS, func() (err error) {
+		name, err = utsName()
+		return err
+	})
+	if err != nil {
+		return "", fmt.Errorf("asking the uts namespace %s for its host name: %w", path, err)
+	}
+	return name, nil
+}
+
+func utsName() (string, error) {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return "", err
+	}
+	return unix.ByteSliceToString(u.Nodename[:]), nil
+}
+
+// WritePidFile leaves a pid in a file, which is there as a whole or not at all.
+func WritePidFile(path string, pid int) error {
+	tmp := filepath.Join(filepath.Dir(path), "."+filepath.Base(path))
+	err := os.WriteFile(tmp, []byte(strconv.Itoa(pid)), 0o644)
+	if err == nil {
+		err = os.Rename(tmp, path)
+	}
+	if err != nil {
+		return fmt.Errorf("writing the pid file: %w", err)
+	}
+	return nil
+}
