@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/opencontainers/runtime-spec/specs-go"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"runsc-lite/runsc-lite/sandbox"
@@ -30,8 +30,8 @@ func TestMain(m *testing.M) {
 
 const busybox = "/bin/busybox"
 
-// bundle is a bundle in a directory of its own, and the runtime that runs it.
-type bundle struct {
+// testBundle is a bundle in a directory of its own, and the runtime that runs it.
+type testBundle struct {
 	t    *testing.T
 	dir  string
 	root string
@@ -40,7 +40,7 @@ type bundle struct {
 }
 
 // newBundle makes a bundle of busybox that runs args.
-func newBundle(t *testing.T, args ...string) *bundle {
+func newBundle(t *testing.T, args ...string) *testBundle {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("containers are made by root here")
@@ -49,7 +49,7 @@ func newBundle(t *testing.T, args ...string) *bundle {
 	if err != nil {
 		t.Skipf("no static busybox: %v", err)
 	}
-	b := &bundle{t: t, dir: t.TempDir(), root: filepath.Join(t.TempDir(), "root"), id: "c"}
+	b := &testBundle{t: t, dir: t.TempDir(), root: filepath.Join(t.TempDir(), "root"), id: "c"}
 	for _, dir := range []string{"bin", "etc", "tmp", "root"} {
 		if err := os.MkdirAll(filepath.Join(b.dir, "rootfs", dir), 0o755); err != nil {
 			t.Fatal(err)
@@ -86,7 +86,7 @@ func newBundle(t *testing.T, args ...string) *bundle {
 }
 
 // command is the runtime with arguments.
-func (b *bundle) command(args ...string) *exec.Cmd {
+func (b *testBundle) command(args ...string) *exec.Cmd {
 	b.t.Helper()
 	text, err := json.Marshal(b.spec)
 	if err == nil {
@@ -101,7 +101,7 @@ func (b *bundle) command(args ...string) *exec.Cmd {
 }
 
 // runtime runs it, and returns what it says and its exit status.
-func (b *bundle) runtime(args ...string) (out string, status int) {
+func (b *testBundle) runtime(args ...string) (out string, status int) {
 	b.t.Helper()
 	var said bytes.Buffer
 	cmd := b.command(args...)
@@ -115,7 +115,7 @@ func (b *bundle) runtime(args ...string) (out string, status int) {
 }
 
 // must is runtime for what has to succeed.
-func (b *bundle) must(args ...string) string {
+func (b *testBundle) must(args ...string) string {
 	b.t.Helper()
 	out, status := b.runtime(args...)
 	if status != 0 {
@@ -125,12 +125,12 @@ func (b *bundle) must(args ...string) string {
 }
 
 // run runs the container to its end.
-func (b *bundle) run() (out string, status int) {
+func (b *testBundle) run() (out string, status int) {
 	b.t.Helper()
 	return b.runtime("run", "--bundle", b.dir, b.id)
 }
 
-func (b *bundle) status() string {
+func (b *testBundle) status() string {
 	b.t.Helper()
 	var st specs.State
 	if err := json.Unmarshal([]byte(b.must("state", b.id)), &st); err != nil {

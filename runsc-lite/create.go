@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"runsc-lite/runsc-lite/bundle"
 	"runsc-lite/runsc-lite/container"
 )
 
@@ -37,20 +38,20 @@ func (m *making) set(f *flag.FlagSet) {
 
 // make makes a container. foreground says that this process stays with it.
 func (m *making) make(g *globals, log *slog.Logger, id string, foreground bool) (*container.Made, *console, error) {
-	bundle := m.bundle
-	if bundle == "" {
-		bundle = "."
-	}
-	bundle, err := filepath.Abs(bundle)
+	dir, err := filepath.Abs(m.bundle)
 	if err != nil {
 		return nil, nil, err
 	}
-	spec, err := loadSpec(bundle)
+	spec, err := bundle.Load(dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	b, err := bundle.New(spec, dir)
 	if err != nil {
 		return nil, nil, err
 	}
 	o := container.Options{
-		ID: id, Bundle: bundle, Platform: g.platform, Spec: spec, PidFile: m.pidFile,
+		ID: id, Platform: g.platform, Bundle: b, PidFile: m.pidFile,
 		Stdio: [3]*os.File{os.Stdin, os.Stdout, os.Stderr}, Log: g.logFile, Debug: g.debug, Warn: log,
 	}
 	if o.Log == nil && g.debug {
@@ -59,7 +60,7 @@ func (m *making) make(g *globals, log *slog.Logger, id string, foreground bool) 
 	if o.Extra, err = preserved(m.preserveFDs); err != nil {
 		return nil, nil, err
 	}
-	con, err := newConsole(spec.Process.Terminal, m.consoleSocket, foreground)
+	con, err := newConsole(b.Process.Terminal, m.consoleSocket, foreground)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -67,8 +68,8 @@ func (m *making) make(g *globals, log *slog.Logger, id string, foreground bool) 
 		defer con.slave.Close()
 		o.Terminal = con.slave
 		o.Stdio = [3]*os.File{con.slave, con.slave, con.slave}
-		if size := spec.Process.ConsoleSize; size != nil {
-			con.resize(uint16(size.Height), uint16(size.Width))
+		if b.Process.Rows != 0 && b.Process.Columns != 0 {
+			con.resize(b.Process.Rows, b.Process.Columns)
 		}
 	}
 	made, err := g.store().Make(o)

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/google/subcommands"
-	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"runsc-lite/runsc-lite/container"
 )
@@ -147,28 +146,6 @@ func oneID(args []string) (string, error) {
 }
 
 func (g *globals) store() *container.Store { return container.Open(g.root) }
-
-// loadSpec reads the configuration of a bundle.
-func loadSpec(bundle string) (*specs.Spec, error) {
-	b, err := os.ReadFile(filepath.Join(bundle, "config.json"))
-	if err != nil {
-		if os.IsNotExist(err) {
-			return nil, fmt.Errorf("JSON specification file config.json not found in %s", bundle)
-		}
-		return nil, err
-	}
-	var s specs.Spec
-	if err := json.Unmarshal(b, &s); err != nil {
-		return nil, fmt.Errorf("reading config.json: %w", err)
-	}
-	if s.Linux == nil {
-		s.Linux = &specs.Linux{}
-	}
-	if s.Root == nil || s.Process == nil {
-		return nil, errors.New("config.json has no root or no process")
-	}
-	return &s, nil
-}
 
 // printJSON writes v for people and programs.
 func printJSON(v any) error {

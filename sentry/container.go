@@ -37,14 +37,13 @@ type ContainerSpec struct {
 	Devices []Device
 	// MaskedPaths are hidden and ReadonlyPaths not writable, those that there are.
 	MaskedPaths, ReadonlyPaths []string
-	// Sysctl are files below /proc/sys, by their dotted names.
-	Sysctl      map[string]string
-	Hostname    string
-	Domainname  string
-	TotalMemory uint64 // what guests are told that there is, in bytes; 0: the host's
-	Limits      *[procmgr.NumLimits]procmgr.Limit
-	Tracer      task.Tracer // nil for none
-	Log         *slog.Logger
+	Sysctls                    []Sysctl
+	Hostname                   string
+	Domainname                 string
+	TotalMemory                uint64 // what guests are told that there is, in bytes; 0: the host's
+	Limits                     *[procmgr.NumLimits]procmgr.Limit
+	Tracer                     task.Tracer // nil for none
+	Log                        *slog.Logger
 }
 
 // Container is a sandbox whose first program is pid 1 of a pid namespace, and that more
@@ -107,9 +106,7 @@ func NewContainer(spec ContainerSpec) (_ *Container, err error) {
 		return nil, fmt.Errorf("making the pid namespace: %w", err)
 	}
 	c.pids = c.first.Namespace()
-	if err := c.keeper.process.Leader().SetChildNamespace(c.pids); err != nil {
-		return nil, fmt.Errorf("entering the pid namespace: %w", err)
-	}
+	c.keeper.process.Leader().SetChildNamespace(c.pids)
 	pipes := pipe.NewPool(nil)
 	tree, err := c.newRoot(procs, pipes)
 	if err != nil {
@@ -135,7 +132,7 @@ func NewContainer(spec ContainerSpec) (_ *Container, err error) {
 		TotalMemory: total,
 	})
 	if spec.Domainname != "" {
-		s.kernel.UTS.SetDomain(spec.Domainname)
+		s.kernel.First.UTS.SetDomain(spec.Domainname)
 	}
 	return c, c.fillTree(tree, procs)
 }

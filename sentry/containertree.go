@@ -3,7 +3,6 @@ package sentry
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -48,6 +47,12 @@ type Device struct {
 	UID, GID uint32
 }
 
+// Sysctl is a kernel parameter.
+type Sysctl struct {
+	Name, Path string // Path is below /proc/sys
+	Value      string
+}
+
 // newRoot makes the file tree with nothing but its root in it.
 func (c *Container) newRoot(procs *procmgr.Table, pipes *pipe.Pool) (*vfs.Namespace, error) {
 	mem := fileMemory{c.memory}
@@ -86,15 +91,15 @@ func (c *Container) fillTree(tree *vfs.Namespace, procs *procmgr.Table) error {
 	if err := c.makeDevices(who); err != nil {
 		return err
 	}
-	for _, name := range slices.Sorted(maps.Keys(c.spec.Sysctl)) {
-		err := c.setSysctl(who, name, c.spec.Sysctl[name])
-		if err == errFixedSysctl && strings.HasPrefix(name, "net.") {
+	for _, s := range c.spec.Sysctls {
+		err := c.setSysctl(who, &s)
+		if err == errFixedSysctl && strings.HasPrefix(s.Path, "net/") {
 			// Engines set some of these by default; the network works without.
-			c.spec.Log.Warn("a sysctl of the network is left as it is", "name", name, "wanted", c.spec.Sysctl[name])
+			c.spec.Log.Warn("a sysctl of the network is left as it is", "name", s.Name, "wanted", s.Value)
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("setting sysctl %s to %q: %w", name, c.spec.Sysctl[name], err)
+			return fmt.Errorf("setting sysctl %s to %q: %w", s.Name, s.Value, err)
 		}
 	}
 	if c.spec.RootReadonly {
@@ -275,10 +280,9 @@ func (c *Container) mask(who *vfs.Caller, path string) error {
 
 // setSysctl writes a file below /proc/sys, by the file system itself: the container may
 // have none of it mounted, or not writable. What has the value already is left alone.
-func (c *Container) setSysctl(who *vfs.Caller, name, value string) error {
+func (c *Container) setSysctl(who *vfs.Caller, s *Sysctl) error {
 	var at vfs.Inode = c.proc.Root()
-	path := "sys/" + strings.ReplaceAll(name, ".", "/")
-	for part := range strings.SplitSeq(path, "/") {
+	for part := range strings.SplitSeq("sys/"+s.Path, "/") {
 		d, ok := at.(vfs.Dir)
 		if !ok {
 			return errNoSysctl
@@ -288,7 +292,7 @@ func (c *Container) setSysctl(who *vfs.Caller, name, value string) error {
 			return errNoSysctl
 		}
 	}
-	if now, err := readInode(who, at); err == nil && slices.Equal(strings.Fields(now), strings.Fields(value)) {
+	if now, err := readInode(who, at); err == nil && slices.Equal(strings.Fields(now), strings.Fields(s.Value)) {
 		return nil
 	}
 	st, err := at.Stat()
@@ -305,9 +309,9 @@ func (c *Container) setSysctl(who *vfs.Caller, name, value string) error {
 	defer f.Release()
 	switch w := f.(type) {
 	case vfs.WriterAt:
-		_, _, err = w.WriteAt([][]byte{[]byte(value + "\n")}, 0, false)
+		_, _, err = w.WriteAt([][]byte{[]byte(s.Value + "\n")}, 0, false)
 	case vfs.Writer:
-		_, err = w.Write([][]byte{[]byte(value + "\n")})
+		_, err = w.Write([][]byte{[]byte(s.Value + "\n")})
 	default:
 		err = errFixedSysctl
 	}

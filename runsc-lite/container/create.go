@@ -10,23 +10,24 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/opencontainers/runtime-spec/specs-go"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"runsc-lite/runsc-lite/bundle"
 	"runsc-lite/runsc-lite/sandbox"
 )
 
 // Options say how a container is made.
 type Options struct {
-	ID, Bundle, Platform string
-	Spec                 *specs.Spec
-	PidFile              string // "": none
-	Stdio                [3]*os.File
-	Terminal             *os.File   // the slave of the host's pseudo-terminal, if Spec asks for one
-	Extra                []*os.File // the program's descriptors from 3 on
-	Log                  *os.File   // the sandbox's; nil: none
-	Debug                bool
-	Warn                 *slog.Logger
+	ID, Platform string
+	Bundle       *bundle.Bundle
+	PidFile      string // "": none
+	Stdio        [3]*os.File
+	Terminal     *os.File   // the slave of the host's pseudo-terminal, if Spec asks for one
+	Extra        []*os.File // the program's descriptors from 3 on
+	Log          *os.File   // the sandbox's; nil: none
+	Debug        bool
+	Warn         *slog.Logger
 }
 
 // Made is a container that Make has made, and that is unlocked.
@@ -40,13 +41,13 @@ func (m *Made) Wait() (int, error) { return m.sandbox.Wait() }
 
 // Make makes a container up to the state "created". If it fails, nothing is left.
 func (s *Store) Make(o Options) (_ *Made, err error) {
-	rootfs := o.Spec.Root.Path
-	if !filepath.IsAbs(rootfs) {
-		rootfs = filepath.Join(o.Bundle, rootfs)
+	if err := o.Bundle.CheckHost(); err != nil {
+		return nil, err
 	}
+	spec := o.Bundle.Spec
 	c, err := s.Create(State{
-		Version: o.Spec.Version, ID: o.ID, Bundle: o.Bundle, Rootfs: rootfs, Created: time.Now().UTC(),
-		Owner: os.Getuid(), Platform: o.Platform, Annotations: o.Spec.Annotations,
+		Version: spec.Version, ID: o.ID, Bundle: o.Bundle.Dir, Rootfs: o.Bundle.Root, Created: time.Now().UTC(),
+		Owner: os.Getuid(), Platform: o.Platform, Annotations: spec.Annotations,
 	})
 	if err != nil {
 		return nil, err
@@ -65,7 +66,7 @@ func (s *Store) Make(o Options) (_ *Made, err error) {
 			_ = os.Remove(o.PidFile)
 		}
 	}()
-	config, err := json.Marshal(o.Spec)
+	config, err := json.Marshal(spec)
 	if err == nil {
 		err = c.SaveConfig(config)
 	}
@@ -77,16 +78,19 @@ func (s *Store) Make(o Options) (_ *Made, err error) {
 		return nil, err
 	}
 	defer exit.Close()
-	hostname, err := hostnameOf(o.Spec)
+	hostname, err := hostnameOf(o.Bundle)
 	if err != nil {
 		return nil, err
 	}
 	if m.sandbox, err = sandbox.Launch(sandbox.Config{
-		ID: o.ID, Bundle: o.Bundle, Platform: o.Platform, Debug: o.Debug, Spec: o.Spec, Rootfs: rootfs,
+		ID: o.ID, Bundle: o.Bundle, Platform: o.Platform, Debug: o.Debug,
 		Dir: c.Dir(), ControlSocket: ControlSocket, Exit: exit, Log: o.Log,
 		Stdio: o.Stdio, Terminal: o.Terminal, Extra: o.Extra, Hostname: hostname,
 	}); err != nil {
 		return nil, err
+	}
+	for _, w := range o.Bundle.Warnings {
+		o.Warn.Warn(w)
 	}
 	if err := c.SetProcess(m.sandbox.Pid); err != nil {
 		return nil, err
@@ -115,7 +119,7 @@ func (s *Store) Make(o Options) (_ *Made, err error) {
 // hooksOfCreate runs the hooks that belong between the making of the namespaces and
 // that of the root.
 func (m *Made) hooksOfCreate(o *Options) error {
-	h := o.Spec.Hooks
+	h := o.Bundle.Spec.Hooks
 	if h == nil {
 		return nil
 	}
@@ -137,20 +141,12 @@ func (m *Made) hooksOfCreate(o *Options) error {
 
 // hostnameOf is what the container's host name shall be: the configured one, that of
 // the uts namespace it joins, or the host's.
-func hostnameOf(spec *specs.Spec) (string, error) {
-	path := ""
-	for _, n := range spec.Linux.Namespaces {
-		if n.Type == specs.UTSNamespace {
-			if n.Path == "" && spec.Hostname != "" {
-				return spec.Hostname, nil
-			}
-			path = n.Path
-		}
-	}
-	if spec.Hostname != "" {
-		return spec.Hostname, nil
-	}
-	if path == "" {
+func hostnameOf(b *bundle.Bundle) (string, error) {
+	path := b.Namespaces.UTS.Path
+	switch {
+	case b.Hostname != "":
+		return b.Hostname, nil
+	case path == "":
 		return os.Hostname()
 	}
 	name := ""

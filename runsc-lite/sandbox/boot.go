@@ -12,7 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"runsc-lite/platform"
+	"runsc-lite/runsc-lite/bundle"
 	"runsc-lite/sentry"
+	"runsc-lite/sentry/seccomp"
 )
 
 // exitBroken is the status of a sandbox that ended before its program did.
@@ -52,6 +54,7 @@ type box struct {
 	log       *slog.Logger
 	container *sentry.Container
 	program   *sentry.Program
+	filter    *seccomp.Filter // over all programs' calls; nil: none
 	listener  *net.UnixListener
 	exit      *os.File
 	server    server
@@ -90,13 +93,15 @@ func (b *box) make(conn *net.UnixConn, newPlatform func(string, *slog.Logger) (f
 	if err := ownProc(); err != nil {
 		return err
 	}
-	spec, err := containerSpec(b.args)
+	bun, err := bundle.New(b.args.Spec, b.args.Dir)
 	if err != nil {
 		return err
 	}
-	if b.program, err = program(b.args.Spec.Process); err != nil {
+	if b.filter, err = filterOf(bun); err != nil {
 		return err
 	}
+	spec := containerSpec(bun, b.args.Root, b.args.Mounts, b.args.Hostname)
+	b.program = program(bun.Process, b.filter)
 	b.program.Files = []int{0, 1, 2}
 	for i := range b.program.Files {
 		if b.program.Files[i], err = unix.FcntlInt(uintptr(i), unix.F_DUPFD_CLOEXEC, 3); err != nil {

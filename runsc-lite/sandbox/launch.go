@@ -10,8 +10,9 @@ import (
 	"runtime"
 	"syscall"
 
-	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"runsc-lite/runsc-lite/bundle"
 )
 
 // BootVerb is the command line argument by which this program becomes a sandbox.
@@ -22,10 +23,9 @@ const syncFD = 3
 
 // Config says what sandbox is to be launched.
 type Config struct {
-	ID, Bundle, Platform string
-	Debug                bool
-	Spec                 *specs.Spec
-	Rootfs               string // an absolute path
+	ID, Platform string
+	Debug        bool
+	Bundle       *bundle.Bundle
 	// Dir is where the control socket is made: ControlSocket in it.
 	Dir, ControlSocket string
 	Exit               *os.File // where the exit status goes
@@ -71,6 +71,11 @@ func (f *files) close() {
 
 // Launch starts the sandbox's process.
 func Launch(c Config) (_ *Launched, err error) {
+	warnings, err := checkNamespaces(&c.Bundle.Namespaces)
+	if err != nil {
+		return nil, err
+	}
+	c.Bundle.Warnings = append(c.Bundle.Warnings, warnings...)
 	var fs files
 	defer fs.close()
 	for i := range c.Stdio {
@@ -91,7 +96,7 @@ func Launch(c Config) (_ *Launched, err error) {
 		}
 	}()
 	args := bootArgs{
-		ID: c.ID, Bundle: c.Bundle, Platform: c.Platform, Debug: c.Debug, Spec: c.Spec, Hostname: c.Hostname,
+		ID: c.ID, Dir: c.Bundle.Dir, Platform: c.Platform, Debug: c.Debug, Spec: c.Bundle.Spec, Hostname: c.Hostname,
 		Log: -1, Terminal: -1, Mounts: map[int]int{},
 	}
 	listener, err := listen(c.Dir, c.ControlSocket)
@@ -109,17 +114,17 @@ func Launch(c Config) (_ *Launched, err error) {
 	for _, f := range c.Extra {
 		args.Extra = append(args.Extra, fs.add(f))
 	}
-	root, err := cloneTree(c.Rootfs, true)
+	root, err := cloneTree(c.Bundle.Root, true)
 	if err != nil {
-		return nil, fmt.Errorf("opening the root file system %s: %w", c.Rootfs, err)
+		return nil, fmt.Errorf("opening the root file system %s: %w", c.Bundle.Root, err)
 	}
 	args.Root = fs.own(root)
-	for i := range c.Spec.Mounts {
-		m := &c.Spec.Mounts[i]
-		if !isBind(m) {
+	for i := range c.Bundle.Mounts {
+		m := &c.Bundle.Mounts[i]
+		if m.Type != "bind" {
 			continue
 		}
-		f, err := openSource(m, c.Bundle)
+		f, err := openSource(m)
 		if err != nil {
 			return nil, fmt.Errorf("opening %s, which is to be mounted at %s: %w", m.Source, m.Destination, err)
 		}
@@ -139,10 +144,7 @@ func Launch(c Config) (_ *Launched, err error) {
 
 // start clones the process into its namespaces, and executes this program.
 func start(c *Config, fs *files) (*Launched, error) {
-	flags, err := cloneFlags(c.Spec)
-	if err != nil {
-		return nil, err
-	}
+	flags := cloneFlags(&c.Bundle.Namespaces)
 	exe, err := openSelf()
 	if err != nil {
 		return nil, err
@@ -161,10 +163,10 @@ func start(c *Config, fs *files) (*Launched, error) {
 		attr.Env = []string{}
 	}
 	if flags&unix.CLONE_NEWUSER != 0 {
-		if attr.Sys.UidMappings, err = idMappings(c.Spec.Linux.UIDMappings, "/proc/self/uid_map"); err != nil {
+		if attr.Sys.UidMappings, err = idMappings(c.Bundle.UIDs, "/proc/self/uid_map"); err != nil {
 			return nil, err
 		}
-		if attr.Sys.GidMappings, err = idMappings(c.Spec.Linux.GIDMappings, "/proc/self/gid_map"); err != nil {
+		if attr.Sys.GidMappings, err = idMappings(c.Bundle.GIDs, "/proc/self/gid_map"); err != nil {
 			return nil, err
 		}
 		attr.Sys.GidMappingsEnableSetgroups = os.Geteuid() == 0
@@ -179,7 +181,7 @@ func start(c *Config, fs *files) (*Launched, error) {
 		// The thread enters the namespaces that are given, and goes away with the
 		// goroutine.
 		runtime.LockOSThread()
-		if err := enterGiven(c.Spec); err != nil {
+		if err := enterGiven(&c.Bundle.Namespaces); err != nil {
 			done <- result{nil, err}
 			return
 		}

@@ -29,14 +29,14 @@ import (
 	"net"
 	"os"
 
-	"github.com/opencontainers/runtime-spec/specs-go"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
 
 // bootArgs is the first thing that the sandbox is told.
 type bootArgs struct {
 	ID       string      `json:"id"`
-	Bundle   string      `json:"bundle"`
+	Dir      string      `json:"dir"` // of the bundle
 	Platform string      `json:"platform"`
 	Debug    bool        `json:"debug"`
 	Spec     *specs.Spec `json:"spec"`

@@ -6,9 +6,10 @@ import (
 	"net"
 	"sync"
 
-	"github.com/opencontainers/runtime-spec/specs-go"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"runsc-lite/runsc-lite/bundle"
 	"runsc-lite/sentry"
 	"runsc-lite/sentry/task"
 )
@@ -178,11 +179,16 @@ func (s *server) exec(c *net.UnixConn, r *request, fds []int) {
 		fail(errNotStarted)
 		return
 	}
-	p, err := program(r.Process)
+	if r.Process == nil {
+		fail(errors.New("an exec without a process"))
+		return
+	}
+	checked, _, err := bundle.NewProcess(r.Process, "process")
 	if err != nil {
 		fail(err)
 		return
 	}
+	p := program(checked, s.box.filter)
 	p.Files = fds
 	job, err := s.box.container.Run(p)
 	if err != nil {

@@ -4,12 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
-	"slices"
-	"strings"
 
-	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"runsc-lite/runsc-lite/bundle"
 )
 
 // cloneTree returns a descriptor of a directory with all that is mounted in it, as a
@@ -50,39 +48,29 @@ func cloneTree(path string, readonly bool) (*os.File, error) {
 	return f, nil
 }
 
-// isBind reports whether a mount is one of something of the host.
-func isBind(m *specs.Mount) bool {
-	return m.Type == "bind" || slices.Contains(m.Options, "bind") || slices.Contains(m.Options, "rbind")
-}
-
 // openSource opens what a bind mount mounts.
-func openSource(m *specs.Mount, bundle string) (*os.File, error) {
-	path := m.Source
-	if !filepath.IsAbs(path) {
-		path = filepath.Join(bundle, path)
-	}
-	fi, err := os.Stat(path)
+func openSource(m *bundle.Mount) (*os.File, error) {
+	fi, err := os.Stat(m.Source)
 	if err != nil {
 		return nil, err
 	}
-	readonly := mountFlags(m.Options)&unix.MS_RDONLY != 0
 	switch {
 	case fi.IsDir():
-		return cloneTree(path, true)
+		return cloneTree(m.Source, true)
 	case fi.Mode().IsRegular():
-		if !readonly {
-			f, err := os.OpenFile(path, os.O_RDWR|unix.O_NOFOLLOW, 0)
-			if !errors.Is(err, unix.EROFS) && !errors.Is(err, unix.EACCES) && !errors.Is(err, unix.ETXTBSY) && !errors.Is(err, unix.ELOOP) {
+		if (m.Flags|m.RecursiveSet)&unix.MS_RDONLY == 0 {
+			f, err := os.OpenFile(m.Source, os.O_RDWR, 0)
+			if !errors.Is(err, unix.EROFS) && !errors.Is(err, unix.EACCES) && !errors.Is(err, unix.ETXTBSY) {
 				return f, err
 			}
 		}
-		return os.Open(path)
+		return os.Open(m.Source)
 	}
-	fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
+	fd, err := unix.Open(m.Source, unix.O_PATH|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
 	}
-	return os.NewFile(uintptr(fd), path), nil
+	return os.NewFile(uintptr(fd), m.Source), nil
 }
 
 // openSelf opens this program so that it cannot be written through the sandbox's
@@ -118,48 +106,4 @@ func outOfTheWay(fd int) (*os.File, error) {
 		return nil, fmt.Errorf("keeping this program open: %w", err)
 	}
 	return os.NewFile(uintptr(n), "self"), nil
-}
-
-// flagOptions are the options of mount(8) that are flags.
-var flagOptions = map[string]struct {
-	flag  uint32
-	clear bool
-}{
-	"ro": {unix.MS_RDONLY, false}, "rw": {unix.MS_RDONLY, true},
-	"nosuid": {unix.MS_NOSUID, false}, "suid": {unix.MS_NOSUID, true},
-	"nodev": {unix.MS_NODEV, false}, "dev": {unix.MS_NODEV, true},
-	"noexec": {unix.MS_NOEXEC, false}, "exec": {unix.MS_NOEXEC, true},
-	"noatime": {unix.MS_NOATIME, false}, "atime": {unix.MS_NOATIME, true},
-	"nodiratime": {unix.MS_NODIRATIME, false}, "diratime": {unix.MS_NODIRATIME, true},
-	"relatime": {unix.MS_RELATIME, false}, "norelatime": {unix.MS_RELATIME, true},
-	"nosymfollow": {unix.MS_NOSYMFOLLOW, false}, "symfollow": {unix.MS_NOSYMFOLLOW, true},
-	"rro": {unix.MS_RDONLY, false}, "rrw": {unix.MS_RDONLY, true},
-	"rnosuid": {unix.MS_NOSUID, false}, "rnodev": {unix.MS_NODEV, false}, "rnoexec": {unix.MS_NOEXEC, false},
-	"defaults": {}, "bind": {}, "rbind": {}, "strictatime": {}, "nostrictatime": {}, "async": {}, "sync": {}, "dirsync": {},
-	"mand": {}, "nomand": {}, "iversion": {}, "noiversion": {}, "silent": {}, "loud": {}, "acl": {}, "noacl": {}, "lazytime": {},
-	"private": {}, "rprivate": {}, "slave": {}, "rslave": {}, "shared": {}, "rshared": {}, "unbindable": {}, "runbindable": {},
-	"tmpcopyup": {}, "remount": {},
-}
-
-// mountFlags returns the flags among a mount's options.
-func mountFlags(options []string) (flags uint32) {
-	for _, o := range options {
-		if f := flagOptions[o]; f.clear {
-			flags &^= f.flag
-		} else {
-			flags |= f.flag
-		}
-	}
-	return flags
-}
-
-// mountData returns the options that are the file system's own.
-func mountData(options []string) string {
-	var data []string
-	for _, o := range options {
-		if _, ok := flagOptions[o]; !ok {
-			data = append(data, o)
-		}
-	}
-	return strings.Join(data, ",")
 }
