@@ -66,8 +66,13 @@ var cacheDir = sync.OnceValues(func() (string, error) {
 	return dir, os.MkdirAll(dir, 0o755)
 })
 
+// maxScratch leaves room for a unix socket's name (sun_path, 108 bytes) in a
+// scratch directory.
+const maxScratch = 64
+
 // Scratch makes an empty directory that is removed after the test. It is in
-// the cache and not in /tmp, because a sandbox may have a /tmp of its own.
+// the cache and not in /tmp, because a sandbox may have a /tmp of its own; where
+// the cache's path is too long for sockets to be made below it, in /var/tmp.
 func Scratch(t testing.TB) string {
 	t.Helper()
 	cache, err := cacheDir()
@@ -75,6 +80,9 @@ func Scratch(t testing.TB) string {
 		t.Fatal(err)
 	}
 	base := filepath.Join(cache, "scratch")
+	if len(base) > maxScratch {
+		base = "/var/tmp/runsc-lite-tests"
+	}
 	if err := os.MkdirAll(base, 0o755); err != nil {
 		t.Fatal(err)
 	}
