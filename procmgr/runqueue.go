@@ -26,6 +26,10 @@ const (
 // class). A timer runs only then; it makes threads give up their slots through
 // Runner.Interrupt.
 //
+// What a thread has run is the processor time that its runner says it had, if it can
+// tell: a thread that the host let wait has not had its turn. Otherwise it is the time
+// for which it had a slot.
+//
 // Lock order: mu comes after Process.mu.
 type scheduler struct {
 	slots   []slot
@@ -44,8 +48,6 @@ type scheduler struct {
 // slot is a run slot.
 type slot struct {
 	holder atomic.Pointer[Thread]
-	since  atomic.Int64 // when the holder was charged last, ns; 0: nobody waits
-	begin  atomic.Int64 // when it got the slot, likewise
 }
 
 // turn is a thread's place in the scheduler.
@@ -53,6 +55,8 @@ type turn struct {
 	slot     int // index + 1; the thread's own goroutine's
 	hint     int // the slot that it had last
 	granted  atomic.Bool
+	since    atomic.Int64 // when it was charged last, on its own clock, ns; 0: it holds no slot, or nobody waits for one
+	begin    atomic.Int64 // when it got the slot, likewise
 	vruntime atomic.Int64 // weighted time, ns
 	index    int          // in scheduler.queue
 	seq      uint64
@@ -81,20 +85,22 @@ func (byTurn) less(a, b *Thread) bool {
 
 // acquire gets t a slot, and waits for it if need be. t's own goroutine calls it.
 func (s *scheduler) acquire(t *Thread) {
-	if s.waiting.Load() == 0 && s.claim(t, 0) {
+	if t.turn.since.Load() != 0 {
+		t.turn.since.Store(0) // tick looked at it when it gave its slot up
+	}
+	if s.waiting.Load() == 0 && s.claim(t, false) {
 		return
 	}
 	s.mu.Lock()
 	s.waiting.Add(1)
 	// Whoever releases a slot from here on sees that somebody waits.
-	now := int64(s.now())
-	if len(s.queue.items) == 0 && s.claim(t, now) {
+	if len(s.queue.items) == 0 && s.claim(t, true) {
 		s.waiting.Add(-1)
 		s.mu.Unlock()
 		return
 	}
-	s.enqueue(t, now)
-	victim := s.wakeUp(t, now)
+	s.enqueue(t)
+	victim := s.wakeUp(t)
 	s.mu.Unlock()
 	if victim != nil {
 		victim.preempt()
@@ -104,25 +110,32 @@ func (s *scheduler) acquire(t *Thread) {
 	}
 }
 
-// claim takes a free slot, if there is one.
-func (s *scheduler) claim(t *Thread, now int64) bool {
+// clock is a thread's own: it goes while the thread runs. It is never 0.
+func (s *scheduler) clock(t *Thread) int64 {
+	if r := t.runner.Load(); r != nil {
+		if m, ok := (*r).(CPUMeter); ok {
+			user, system := m.CPUTimes()
+			return int64(user+system) + 1
+		}
+	}
+	return int64(s.now()) + 1
+}
+
+// claim takes a free slot, if there is one. Somebody waits, or may: measured.
+func (s *scheduler) claim(t *Thread, measured bool) bool {
 	n := len(s.slots)
 	for i := range n {
 		if j := (t.turn.hint + i) % n; s.slots[j].holder.CompareAndSwap(nil, t) {
-			s.take(t, j, now)
+			t.turn.slot, t.turn.hint = j+1, j
+			if measured {
+				now := s.clock(t)
+				t.turn.begin.Store(now)
+				t.turn.since.Store(now)
+			}
 			return true
 		}
 	}
 	return false
-}
-
-// take notes that t holds slot j.
-func (s *scheduler) take(t *Thread, j int, now int64) {
-	t.turn.slot, t.turn.hint = j+1, j
-	if now != 0 || s.slots[j].since.Load() != 0 {
-		s.slots[j].begin.Store(now)
-		s.slots[j].since.Store(now)
-	}
 }
 
 // release gives t's slot up, to the one that waits first. t's own goroutine calls it.
@@ -132,8 +145,8 @@ func (s *scheduler) release(t *Thread) {
 	}
 	sl := &s.slots[t.turn.slot-1]
 	t.turn.slot = 0
-	if since := sl.since.Load(); since != 0 && sl.since.CompareAndSwap(since, 0) {
-		t.charge(int64(s.now()) - since)
+	if since := t.turn.since.Swap(0); since != 0 {
+		t.charge(s.clock(t) - since)
 	}
 	sl.holder.Store(nil)
 	if s.waiting.Load() != 0 {
@@ -148,7 +161,7 @@ func (s *scheduler) grant() {
 	for len(s.queue.items) > 0 {
 		t := s.queue.items[0]
 		// t waits for granted: what is its own may be set here.
-		if !s.claim(t, int64(s.now())) {
+		if !s.claim(t, true) {
 			return
 		}
 		s.queue.remove(t)
@@ -160,13 +173,11 @@ func (s *scheduler) grant() {
 }
 
 // enqueue makes t wait, and the timer run. s.mu is held.
-func (s *scheduler) enqueue(t *Thread, now int64) {
+func (s *scheduler) enqueue(t *Thread) {
 	if len(s.queue.items) == 0 {
 		// So far nobody measured.
 		for i := range s.slots {
-			sl := &s.slots[i]
-			if h := sl.holder.Load(); h != nil && sl.since.CompareAndSwap(0, now) {
-				sl.begin.Store(now)
+			if h := s.slots[i].holder.Load(); h != nil && s.measure(h) {
 				h.catchUp(s.least)
 			}
 		}
@@ -184,6 +195,16 @@ func (s *scheduler) enqueue(t *Thread, now int64) {
 			s.timer.Reset(slice)
 		}
 	}
+}
+
+// measure begins to measure a thread that holds a slot, if nobody did.
+func (s *scheduler) measure(h *Thread) bool {
+	now := s.clock(h)
+	if !h.turn.since.CompareAndSwap(0, now) {
+		return false
+	}
+	h.turn.begin.Store(now)
+	return true
 }
 
 // catchUp advances t to a vruntime that it is behind of.
@@ -213,7 +234,7 @@ func (s *scheduler) changed(t *Thread) {
 
 // wakeUp finds a thread that has to make room for t at once, nil if there is none
 // (check_preempt_wakeup). s.mu is held.
-func (s *scheduler) wakeUp(t *Thread, now int64) *Thread {
+func (s *scheduler) wakeUp(t *Thread) *Thread {
 	p := t.schedParam()
 	if p.policy == SchedBatch || p.policy == SchedIdle {
 		return nil
@@ -234,8 +255,8 @@ func (s *scheduler) wakeUp(t *Thread, now int64) *Thread {
 			}
 		case p.priority == 0 && q.priority == 0:
 			d := h.turn.vruntime.Load() - t.turn.vruntime.Load()
-			if since := s.slots[i].since.Load(); since != 0 {
-				d += (now - since) * weightOf0 / h.weight()
+			if since := h.turn.since.Load(); since != 0 {
+				d += (s.clock(h) - since) * weightOf0 / h.weight()
 			}
 			if q.policy == SchedIdle {
 				d += int64(wakeLead)
@@ -255,26 +276,27 @@ func (s *scheduler) tick() {
 	s.armed = false
 	if len(s.queue.items) == 0 {
 		for i := range s.slots {
-			s.slots[i].since.Store(0)
+			if h := s.slots[i].holder.Load(); h != nil {
+				h.turn.since.Store(0)
+			}
 		}
 		s.mu.Unlock()
 		return
 	}
-	now := int64(s.now())
 	var victims []*Thread
 	waiters := s.queue.items
 	for i := range s.slots {
-		sl := &s.slots[i]
-		h := sl.holder.Load()
+		h := s.slots[i].holder.Load()
 		if h == nil {
 			continue
 		}
-		if since := sl.since.Load(); since == 0 {
-			sl.since.CompareAndSwap(0, now)
-		} else if sl.since.CompareAndSwap(since, now) {
+		now := s.clock(h)
+		if since := h.turn.since.Load(); since == 0 {
+			s.measure(h)
+		} else if h.turn.since.CompareAndSwap(since, now) {
 			h.charge(now - since)
 		}
-		if len(victims) < len(waiters) && behind(waiters[0], h, now-sl.begin.Load()) {
+		if len(victims) < len(waiters) && behind(waiters[0], h, now-h.turn.begin.Load()) {
 			victims = append(victims, h)
 		}
 	}

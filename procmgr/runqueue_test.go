@@ -25,6 +25,16 @@ type player struct {
 	sleep      chan chan struct{} // block on it
 	ran        time.Duration
 	asleep     atomic.Bool
+	// every is how often the host lets it run: in each so many milliseconds one.
+	every int
+	had   atomic.Int64 // what it says of that, ns
+}
+
+// meteredPlayer is one that says how much processor time it had.
+type meteredPlayer struct{ *player }
+
+func (p meteredPlayer) CPUTimes() (user, system time.Duration) {
+	return time.Duration(p.had.Load()), 0
 }
 
 func (p *player) Interrupt() { notify(p.interrupts) }
@@ -53,11 +63,22 @@ func newRace(t *testing.T, slots int) *race {
 // join adds a player.
 func (r *race) join(policy, priority, nice int) *player {
 	r.Helper()
+	return r.add(policy, priority, nice, 0)
+}
+
+// add adds a player that the host lets run only so often; 0: always, and it cannot
+// tell.
+func (r *race) add(policy, priority, nice, every int) *player {
+	r.Helper()
 	th, err := r.tb.Fork(r.init, CloneOptions{ExitSignal: unix.SIGCHLD})
 	if err != nil {
 		r.Fatal(err)
 	}
-	p := &player{Thread: th, interrupts: make(chan struct{}, 1), sleep: make(chan chan struct{}, 1)}
+	p := &player{Thread: th, interrupts: make(chan struct{}, 1), sleep: make(chan chan struct{}, 1), every: max(every, 1)}
+	runner := Runner(p)
+	if every > 0 {
+		runner = meteredPlayer{p}
+	}
 	th.setNice(nice)
 	if err := r.tb.SetScheduler(r.init, th, policy, priority, false); err != nil {
 		r.Fatal(err)
@@ -65,7 +86,7 @@ func (r *race) join(policy, priority, nice int) *player {
 	r.players = append(r.players, p)
 	th.Start()
 	go func() {
-		th.SetRunner(p)
+		th.SetRunner(runner)
 		for {
 			if th.NextWork().Kind == WorkExit {
 				th.FinishExit()
@@ -139,7 +160,7 @@ func (r *race) settle() {
 		}
 		// Who has got into the queue may be about to push somebody off.
 		first := s.queue.first()
-		return first == nil || s.wakeUp(first, r.clock.Load()) == nil
+		return first == nil || s.wakeUp(first) == nil
 	}
 	if err := eventually(ok); err != nil {
 		for _, p := range r.players {
@@ -153,7 +174,10 @@ func (r *race) run(d time.Duration) {
 	r.Helper()
 	for range d / time.Millisecond {
 		for _, p := range r.running() {
-			p.ran += time.Millisecond
+			if r.clock.Load()/int64(time.Millisecond)%int64(p.every) == 0 {
+				p.ran += time.Millisecond
+				p.had.Add(int64(time.Millisecond))
+			}
 		}
 		r.clock.Add(int64(time.Millisecond))
 		r.tb.sched.tick()
@@ -216,6 +240,24 @@ func TestNice(t *testing.T) {
 	}
 	r.run(time.Second)
 	r.wantShares(want)
+}
+
+// A host that is loaded lets some threads wait more than others. Who can tell how much
+// processor time it had gets its share of that.
+func TestFairOnLoadedHost(t *testing.T) {
+	for _, slots := range []int{1, 2} {
+		r := newRace(t, slots)
+		r.run(10 * time.Millisecond)
+		want := map[*player]float64{
+			r.add(SchedOther, 0, 0, 1): 1024. / (4*1024 + 335),
+			r.add(SchedOther, 0, 0, 2): 1024. / (4*1024 + 335),
+			r.add(SchedOther, 0, 0, 5): 1024. / (4*1024 + 335),
+			r.add(SchedOther, 0, 0, 7): 1024. / (4*1024 + 335),
+			r.add(SchedOther, 0, 5, 4): 335. / (4*1024 + 335),
+		}
+		r.run(3 * time.Second)
+		r.wantShares(want)
+	}
 }
 
 func TestRealTime(t *testing.T) {
