@@ -19,7 +19,7 @@ func newPlatform(name string, log *slog.Logger) (func(memFD int) (platform.Platf
 		return func(memFD int) (platform.Platform, error) { return fastest(memFD, log) }, nil
 	case "kvm":
 		return func(memFD int) (platform.Platform, error) {
-			return kvm.New(kvm.Config{MemoryFD: memFD})
+			return kvm.New(kvm.Config{MemoryFD: memFD, Log: log})
 		}, nil
 	case "ptrace":
 		return func(memFD int) (platform.Platform, error) {
@@ -44,7 +44,7 @@ const fastCall = 2 * time.Microsecond
 func fastest(memFD int, log *slog.Logger) (platform.Platform, error) {
 	why := kvm.Unlikely()
 	if why == "" {
-		switch k, err := kvm.New(kvm.Config{MemoryFD: memFD}); {
+		switch k, err := kvm.New(kvm.Config{MemoryFD: memFD, Log: log}); {
 		case err != nil:
 			why = err.Error()
 		case k.Report().RoundTrip > fastCall:
@@ -61,7 +61,7 @@ func fastest(memFD int, log *slog.Logger) (platform.Platform, error) {
 		return p, nil
 	}
 	// Slow, but it works where nothing may be traced.
-	k, kvmErr := kvm.New(kvm.Config{MemoryFD: memFD})
+	k, kvmErr := kvm.New(kvm.Config{MemoryFD: memFD, Log: log})
 	if kvmErr != nil {
 		return nil, fmt.Errorf("no platform works here: %w", errors.Join(err, kvmErr))
 	}

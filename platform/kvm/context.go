@@ -31,6 +31,9 @@ type context struct {
 	trapped bool // or with one of ours
 	stale   struct{ addr, rip uint64 }
 
+	answers []answer
+	version uint64 // of answers: never another's; 0: there are none
+
 	state atomic.Int32
 	yield atomic.Bool // its time slice is over
 

@@ -66,6 +66,12 @@ func (v *vcpu) decode(c *context, s *space, port int) (platform.Exit, outcome, e
 		if vector == vectorDebug && f.rip == v.base+entryCall {
 			return v.saveCall(c, f.rsp), exited, nil
 		}
+		// A trap that was due when another thread was interrupted behind a MOV SS.
+		// It is nobody's any more; the way into the guest begins anew.
+		if at := f.rip - v.base; vector == vectorDebug && at >= resumeBegin && at < pageSize {
+			v.spaceID, v.bases, v.foreign = 0, false, true
+			return platform.Exit{}, again, nil
+		}
 		// Some hosts cut LSTAR's like to 32 bits when 32-bit code makes a call.
 		if vector == vectorPageFault && f.rip == uint64(uint32(v.base+entryCompat)) {
 			return v.refuse(c, f.rsp)

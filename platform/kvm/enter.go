@@ -89,6 +89,9 @@ func (v *vcpu) load(c *context, s *space) {
 	k.r8, k.r9, k.r10, k.r11, k.r12, k.r13, k.r14, k.r15 = g.R8, g.R9, g.R10, g.R11, g.R12, g.R13, g.R14, g.R15
 	k.rax, k.rflags = g.Rax, 1<<1
 	r.dirtyRegs = syncRegs
+	if v.told != c.version {
+		v.tell(c)
+	}
 
 	gen := s.gen.Load()
 	space := v.spaceID != s.id || v.gen != gen
@@ -181,6 +184,7 @@ func (v *vcpu) interrupted(c *context) (outcome, error) {
 	r := v.run
 	if r.ifFlag == 0 {
 		if at := r.regs.rip - v.base; at < resumeBegin {
+			v.unanswer()
 			return again, nil
 		}
 		// It did not get to user code, or to a part of what leads there.
@@ -200,6 +204,15 @@ func (v *vcpu) interrupted(c *context) (outcome, error) {
 		v.m.counts.pending.Add(1)
 		return again, nil
 	}
+	// Those of INT3 and INTO the host does not tell, since their instruction will
+	// raise them once more; nor would the host enter when a shadow of MOV SS lies
+	// over registers that it does not belong to.
+	if e := &v.events; e.interrupt.shadow != 0 || soft(e.exception.nr) || soft(e.interrupt.nr) {
+		v.m.counts.ioctls.Add(1)
+		if err := ioctlPtr(v.fd, ioSetEvents, noEvents()); err != nil {
+			return exited, v.lost("clearing events: %w", err)
+		}
+	}
 	if v.m.quirks.bases {
 		v.m.counts.ioctls.Add(1)
 		if err := ioctlPtr(v.fd, ioGetSRegs, &r.sregs); err != nil {
@@ -215,6 +228,9 @@ func (v *vcpu) interrupted(c *context) (outcome, error) {
 	v.ring3 = true
 	return interrupted, nil
 }
+
+// soft says whether a vector is that of an instruction of user code.
+func soft(vector uint8) bool { return vector == vectorBreakpoint || vector == vectorOverflow }
 
 // access is what an error code of a page fault says was tried.
 func access(code uint64) hostarch.AccessType {

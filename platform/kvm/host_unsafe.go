@@ -53,6 +53,7 @@ const (
 	exitInternalError  = 17
 	exitMemoryFault    = 39
 	immediateExit      = 1 << 8 // of head
+	eventsShadow       = 4      // KVM_VCPUEVENT_VALID_SHADOW
 	maxDescriptorLimit = 0xffffffff
 )
 
@@ -169,8 +170,16 @@ type vcpuEvents struct {
 		injected, nr, hasErrorCode, pending uint8
 		errorCode                           uint32
 	}
-	_ [56]byte
+	interrupt struct {
+		injected, nr, soft, shadow uint8
+	}
+	_, _  uint32 // NMI, SIPI
+	flags uint32
+	_     [40]byte
 }
+
+// noEvents is the state without any.
+func noEvents() *vcpuEvents { return &vcpuEvents{flags: eventsShadow} }
 
 // ioctl makes a request with a number as its argument.
 func ioctl(fd int, req, arg uintptr) (uintptr, error) {

@@ -57,3 +57,38 @@ func TestInterruptedFaults(t *testing.T) {
 	}
 	t.Logf("%d exceptions were on their way when a signal came", e.P.(*KVM).counts.pending.Load())
 }
+
+// TestTrapOnTheWay: a trap that was due when another thread was interrupted, and that
+// hits the stub's way into the guest, is nobody's: the way begins anew. One in the
+// stub's entries is not to be explained.
+func TestTrapOnTheWay(t *testing.T) {
+	platformtest.NewEnv(t, oneVCPU).Guest(func(g *platformtest.Guest) {
+		c := g.C.(*context)
+		g.Regs().Rbx = 1
+		g.Call()
+		v := c.v
+		for _, at := range []uint64{v.to.space, v.to.bases, v.to.iret, v.to.sysret} {
+			if at == 0 {
+				continue // the stub of this host has no such place
+			}
+			g.Regs().Rbx++
+			want := *g.Regs()
+			v.frame.cs, v.frame.rip = kernelCS, at
+			if _, how, err := v.decode(c, c.cur, portException+vectorDebug); how != again || err != nil {
+				g.Fatalf("a trap at %#x: %d, %v", at, how, err)
+			}
+			if *g.Regs() != want {
+				g.Fatalf("registers were changed")
+			}
+			if g.Call(); g.Regs().Rbx != want.Rbx {
+				g.Fatalf("RBX is %d, want %d", g.Regs().Rbx, want.Rbx)
+			}
+		}
+		v.frame.cs, v.frame.rip = kernelCS, v.base+entryCompat
+		if _, _, err := v.decode(c, c.cur, portException+vectorDebug); err == nil || !v.broken {
+			g.Fatalf("a trap in an entry was taken for nothing")
+		}
+		c.p.pool.left(c)
+		g.Call() // on a vCPU that was reset
+	}, callLoop)
+}

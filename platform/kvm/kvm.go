@@ -78,6 +78,7 @@ package kvm
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -95,6 +96,8 @@ type Config struct {
 	// VCPUs is how many contexts run at a time. 0: as many as there are
 	// processors.
 	VCPUs int
+	// Log is told at Close what was counted; nil: nobody.
+	Log *slog.Logger
 }
 
 // KVM implements platform.Platform.
@@ -105,6 +108,7 @@ type KVM struct {
 	ids     atomic.Uint64 // of spaces
 	closing atomic.Bool
 	counts  *counters
+	log     *slog.Logger
 
 	mu       sync.Mutex
 	closed   bool
@@ -124,7 +128,7 @@ var (
 // New starts the platform. It fails where there is no KVM, or none that does what
 // the platform needs, and says so.
 func New(c Config) (*KVM, error) {
-	p := &KVM{counts: &counters{}}
+	p := &KVM{counts: &counters{}, log: c.Log}
 	m, err := newMachine(c.MemoryFD, p.counts)
 	if err != nil {
 		return nil, fmt.Errorf("kvm platform: %w", err)
@@ -208,6 +212,9 @@ func (p *KVM) Close() {
 		v.close()
 	}
 	p.m.close()
+	if p.log != nil {
+		p.counts.report(p.log)
+	}
 }
 
 // counters are what operations cost.
@@ -225,4 +232,12 @@ type counters struct {
 	slots       atomic.Uint64 // memory slots
 	drops       atomic.Uint64 // ranges of the memory file dropped for shadows
 	shadowDrops atomic.Uint64 // times that the host forgot all shadows
+}
+
+func (c *counters) report(log *slog.Logger) {
+	log.Debug("kvm has counted",
+		"runs", c.runs.Load(), "ioctls", c.ioctls.Load(), "calls", c.calls.Load(), "faults", c.faults.Load(),
+		"exceptions", c.exceptions.Load(), "interrupts", c.interrupts.Load(), "spurious", c.spurious.Load(),
+		"switches", c.switches.Load(), "kicks", c.kicks.Load(), "slots", c.slots.Load(),
+		"drops", c.drops.Load(), "shadowDrops", c.shadowDrops.Load())
 }

@@ -20,6 +20,8 @@ type quirks struct {
 	bases bool
 	// sysret: SYSRETQ works.
 	sysret bool
+	// answers: the stub returns from calls by itself.
+	answers bool
 	// callFaults: SYSCALL stays in ring 3, and arrives as a fetch from LSTAR.
 	// Ring 0 is then emulated, an instruction at a time.
 	callFaults bool
@@ -42,12 +44,14 @@ var probeText = []byte{
 	0: 0x0f, 0x05, // syscall
 	8: 0xcd, 0x80, // int 0x80
 	16: 0x48, 0x8b, 0x07, 0x0f, 0x05, // mov rax, [rdi]; syscall
+	24: 0x0f, 0x05, 0x48, 0x97, 0x0f, 0x05, // syscall; xchg rdi, rax; syscall
 }
 
 const (
 	probeCall = probeCode
 	probeINT  = probeCode + 8
 	probeRead = probeCode + 16
+	probeTwo  = probeCode + 24
 )
 
 // prober runs code in an address space of pages of our own.
@@ -263,7 +267,30 @@ func (p *prober) ring0() error {
 			}
 		}
 	}
-	return nil
+	return p.answers()
+}
+
+// answers finds out whether the stub can answer a call: the number of the second is
+// in RDI then.
+func (p *prober) answers() error {
+	q := &p.m.quirks
+	if !q.bases || !q.sysret {
+		return nil
+	}
+	q.answers = true
+	p.v.configure()
+	const nr, v, next = unix.SYS_GETPID, 4711, maxAnswers
+	p.c.answers, p.c.version = []answer{{nr, v}}, 1
+	p.c.regs.Rax, p.c.regs.Rbx, p.c.regs.Rsp = nr, 17, probeData
+	port, err := p.run(probeTwo, next)
+	r := &p.c.regs
+	if err == nil && port == portSyscall && r.Rdi == v && r.Rax == next && r.Rbx == 17 && r.Rsp == probeData && r.Rcx == probeTwo+6 {
+		p.c.answers, p.c.version = nil, 0
+		return nil
+	}
+	q.answers = false
+	p.v.configure()
+	return p.v.reset()
 }
 
 // time measures a round trip.
@@ -314,8 +341,10 @@ type Report struct {
 	// Stub says that the stub keeps segment bases: one host call for an exit.
 	Stub   bool
 	SysRet bool
-	CR4    uint64 // bits that the host takes
-	XCR0   uint64 // extended state that guests have
+	// Answers says that the stub answers some calls.
+	Answers bool
+	CR4     uint64 // bits that the host takes
+	XCR0    uint64 // extended state that guests have
 }
 
 // Report returns what the platform found out when it started.
@@ -323,7 +352,7 @@ func (p *KVM) Report() Report {
 	m := p.m
 	return Report{
 		RoundTrip: m.roundTrip, Ring0: !m.quirks.callFaults, Shadows: m.shadows,
-		Stub: m.quirks.bases, SysRet: m.quirks.sysret, CR4: m.cr4, XCR0: m.xcr0,
+		Stub: m.quirks.bases, SysRet: m.quirks.sysret, Answers: m.quirks.answers, CR4: m.cr4, XCR0: m.xcr0,
 	}
 }
 

@@ -32,10 +32,14 @@ const (
 	portCompat    = 0xc1 // SYSCALL of 32-bit code
 
 	vectors     = 32
-	entryCall   = vectors * entryStride
-	entryCompat = entryCall + entryStride
+	entryCompat = vectors * entryStride
+	entryCall   = entryCompat + entryStride
 	// From here on, instructions lead into the guest.
-	resumeBegin = entryCompat + entryStride
+	resumeBegin = entryCall + 2*entryStride
+
+	// maxAnswers is above the numbers of calls that the stub answers: as many as
+	// there are bytes, so that no index, not even one of speculation, is larger.
+	maxAnswers = 256
 )
 
 // resume are the places where the stub is entered.
@@ -44,6 +48,10 @@ type resume struct {
 	bases  uint64 // load the bases, return
 	iret   uint64 // return by IRETQ
 	sysret uint64 // return by SYSRETQ
+
+	// The entry of SYSCALL up to ask looks for an answer, and from holds on has
+	// the guest's RCX in the data page.
+	holds, ask uint64
 }
 
 // vcpuData is the data page.
@@ -52,10 +60,15 @@ type vcpuData struct {
 	rax, cr2, fsBase, gsBase uint64
 	// The sentry's, to be loaded.
 	newCR3, newFS, newGS, newRAX uint64
-	_                            [24]uint64
+	rcx                          uint64 // the stub's, while it looks for an answer
+	_                            [23]uint64
 	gdt                          [gdtEntries]uint64
 	_                            [16 - gdtEntries]uint64
 	tss                          [tssSize]byte
+	_                            [answersAt - tssAt - tssSize]byte
+	// The sentry's: what a call returns, by its number, plus 1; 0 if it is for
+	// the sentry to answer.
+	answers [maxAnswers]uint64
 }
 
 const (
@@ -67,10 +80,15 @@ const (
 	offNewFS  = dataPage*pageSize + 40
 	offNewGS  = dataPage*pageSize + 48
 	offNewRAX = dataPage*pageSize + 56
+	offRCX    = dataPage*pageSize + 64
 	offGDT    = dataPage*pageSize + 256
-	offTSS    = offGDT + 16*8
+	offTSS    = dataPage*pageSize + tssAt
 
-	tssSize = 104
+	offAnswers = dataPage*pageSize + answersAt
+
+	tssAt     = 256 + 16*8
+	tssSize   = 104
+	answersAt = pageSize - 8*maxAnswers
 )
 
 // frame is what is at the end of the stack page after an exception, and what
@@ -122,17 +140,59 @@ func (a *assembler) nullSelectors() {
 	a.bytes(0x8e, 0xe8) // mov gs, eax
 }
 
+// jump ends an instruction with the distance to a place that is not known yet;
+// land says that it is here.
+func (a *assembler) jump(op byte) (from int) {
+	a.bytes(op, 0)
+	return a.at
+}
+
+func (a *assembler) land(from int) { a.page[from-1] = byte(a.at - from) }
+
+// answer looks for an answer to the call whose number is in RAX, which was stored,
+// and returns with it. A guest that is to be stepped (TF in R11) goes to the sentry,
+// as it does after all that SYSRETQ does not do. RCX is an address behind an
+// instruction of the guest's, and so one that SYSRETQ takes (see maxAddress).
+func (a *assembler) answer() (holds int) {
+	imm := func(v uint32) []byte { return binary.LittleEndian.AppendUint32(nil, v) }
+	a.bytes(append([]byte{0x48, 0x3d}, imm(maxAnswers)...)...)   // cmp rax, maxAnswers
+	high := a.jump(0x73)                                         // jae
+	a.bytes(append([]byte{0x41, 0xf7, 0xc3}, imm(flagTF)...)...) // test r11d, TF
+	stepped := a.jump(0x75)                                      // jnz
+	a.relative(offRCX, 0x48, 0x89, 0x0d)                         // mov [rcx], rcx
+	holds = a.at
+	a.relative(offAnswers, 0x48, 0x8d, 0x0d) // lea rcx, [answers]
+	a.bytes(0x0f, 0xb6, 0xc0)                // movzx eax, al
+	a.bytes(0x48, 0x8b, 0x04, 0xc1)          // mov rax, [rcx+rax*8]
+	a.relative(offRCX, 0x48, 0x8b, 0x0d)     // mov rcx, [rcx]
+	a.bytes(0x48, 0x85, 0xc0)                // test rax, rax
+	none := a.jump(0x74)                     // jz
+	a.bytes(0x48, 0xff, 0xc8)                // dec rax
+	a.sysretq()
+	a.land(high)
+	a.land(stepped)
+	a.land(none)
+	return holds
+}
+
 // writeStub writes the code page. bases says that the stub keeps the segment
-// bases and CR2: the processor's ring 0.
-func writeStub(page []byte, base uint64, bases bool) resume {
+// bases and CR2: the processor's ring 0. answers says that it answers calls.
+func writeStub(page []byte, base uint64, bases, answers bool) resume {
 	for i := range page {
 		page[i] = 0xf4 // hlt
 	}
 	a := &assembler{page: page}
+	var r resume
 	entry := func(at int, port byte) {
 		a.at = at
-		if bases {
+		if answers && at == entryCall {
 			a.storeRAX(offRAX)
+			r.holds = base + uint64(a.answer())
+			r.ask = base + uint64(a.at)
+		} else if bases {
+			a.storeRAX(offRAX)
+		}
+		if bases {
 			a.readCR2()
 			a.storeRAX(offCR2)
 			a.readFS()
@@ -148,7 +208,6 @@ func writeStub(page []byte, base uint64, bases bool) resume {
 	entry(entryCall, portSyscall)
 	entry(entryCompat, portCompat)
 
-	var r resume
 	a.at = resumeBegin
 	r.space = base + uint64(a.at)
 	a.loadRAX(offNewCR3)

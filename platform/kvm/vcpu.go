@@ -37,6 +37,9 @@ type vcpu struct {
 	ring3   bool   // it was interrupted in user code
 	byCall  bool   // it is in ring 0 by SYSCALL
 	broken  bool   // it is in a state that is not known
+	answers bool   // the stub answers calls
+	told    uint64 // version of the answers that the stub has
+	toldOf  []int  // and their numbers
 
 	// For those who kick it.
 	seq   atomic.Uint64 // odd: in the guest, or about to be
@@ -126,7 +129,8 @@ func (m *machine) newVCPU(index int) (_ *vcpu, err error) {
 
 // configure makes the vCPU what the host's quirks want.
 func (v *vcpu) configure() {
-	v.to = writeStub(v.code, v.base, v.m.quirks.bases)
+	v.answers = v.m.quirks.answers
+	v.to = writeStub(v.code, v.base, v.m.quirks.bases, v.answers)
 	v.run.validRegs = syncRegs
 	if !v.m.quirks.bases {
 		v.run.validRegs |= syncSRegs
@@ -191,7 +195,7 @@ func (v *vcpu) setSRegs() error {
 // reset puts a vCPU into its first state again.
 func (v *vcpu) reset() error {
 	v.spaceID, v.bases, v.foreign, v.ring3, v.byCall, v.broken = 0, false, true, false, false, false
-	if err := ioctlPtr(v.fd, ioSetEvents, new(vcpuEvents)); err != nil {
+	if err := ioctlPtr(v.fd, ioSetEvents, noEvents()); err != nil {
 		return err
 	}
 	return v.setSRegs()
