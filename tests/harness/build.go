@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -185,6 +186,30 @@ func Platforms(t testing.TB) []Target {
 		targets = append(targets, NewTarget(p, strings.TrimSpace(name)))
 	}
 	return targets
+}
+
+// KVM is the platform kvm, for tests that are about it. Where the environment leaves
+// it out, or there is no KVM, the test is skipped; see RUNSC_LITE_KVM.
+func KVM(t testing.TB) Target {
+	t.Helper()
+	list, set := os.LookupEnv("RUNSC_LITE_PLATFORMS")
+	if set && !slices.Contains(strings.Split(list, ","), "kvm") {
+		t.Skipf("RUNSC_LITE_PLATFORMS is %q", list)
+	}
+	f, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0)
+	if err != nil {
+		report := t.Skipf
+		if os.Getenv("RUNSC_LITE_KVM") != "" {
+			report = t.Fatalf
+		}
+		report("NOT TESTED: nothing runs on KVM here: %v", err)
+	}
+	f.Close()
+	p, err := runner()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return NewTarget(p, "kvm")
 }
 
 func goBuild(root, out, pkg string) error {

@@ -103,6 +103,9 @@ func (g *Gaps) Judge(t *testing.T, platform, test, diff string) {
 // CheckNames reports lines about tests that do not exist.
 func (g *Gaps) CheckNames(t *testing.T, exists func(test string) bool) {
 	t.Helper()
+	if g == nil {
+		return
+	}
 	for key := range g.reasons {
 		if !exists(key[1]) {
 			t.Errorf("%s: there is no test %q", g.file, key[1])

@@ -178,6 +178,9 @@ func (s *pkgState) finish(p *printer, e event, builds map[string]string) counts 
 			c.passed++
 		case "skip":
 			c.skipped++
+			if b := s.output[name]; b != nil {
+				p.omit(strings.TrimPrefix(e.Package, module+"/")+" "+name, b.String())
+			}
 		case "fail":
 			c.failed++
 			out := ""

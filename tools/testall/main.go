@@ -3,7 +3,7 @@
 //	go run ./tools/testall [-stages lint,unit,guest,bazel]
 //
 // It tells as it goes which package or target is done, shows the output of what
-// failed, and ends with the one line that a machine may look for, with nothing
+// failed, names what this machine cannot test (no KVM, for example), and ends with the one line that a machine may look for, with nothing
 // after it:
 //
 //	412 passed, 0 failed
@@ -80,6 +80,9 @@ func main() {
 		c := s.run(p)
 		p.line("== %s: %d passed, %d failed, %d skipped\n", s.name, c.passed, c.failed, c.skipped)
 		total.add(c)
+	}
+	for _, o := range p.omitted {
+		fmt.Println(notTested, o)
 	}
 	for _, f := range p.failures {
 		fmt.Println("FAILED", f)

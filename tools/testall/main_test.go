@@ -53,6 +53,26 @@ func TestCountEvents(t *testing.T) {
 	}
 }
 
+// TestNotTested: what a machine cannot test is said, and what is skipped for other
+// reasons is not.
+func TestNotTested(t *testing.T) {
+	var out bytes.Buffer
+	p := &printer{w: &out, start: time.Now()}
+	countEvents(p, strings.NewReader(`{"Action":"run","Package":"runsc-lite/a","Test":"T"}
+{"Action":"output","Package":"runsc-lite/a","Test":"T","Output":"=== RUN T\n"}
+{"Action":"output","Package":"runsc-lite/a","Test":"T","Output":"    a_test.go:7: NOT TESTED: no device\n"}
+{"Action":"skip","Package":"runsc-lite/a","Test":"T"}
+{"Action":"output","Package":"runsc-lite/a","Test":"U","Output":"    a_test.go:9: it is slow\n"}
+{"Action":"skip","Package":"runsc-lite/a","Test":"U"}
+{"Action":"pass","Package":"runsc-lite/a"}`))
+	if got := strings.Join(p.omitted, ","); got != "a T: no device" {
+		t.Errorf("not tested: %q", got)
+	}
+	if !strings.Contains(out.String(), "NOT TESTED a T: no device") {
+		t.Errorf("it is not said:\n%s", &out)
+	}
+}
+
 func TestCountBazel(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "events.json")
 	events := `{"id":{"started":{}},"started":{"uuid":"1"}}

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 	"time"
 )
@@ -18,6 +19,7 @@ type printer struct {
 	mu       sync.Mutex
 	last     time.Time // of the last line
 	failures []string  // what failed, for the end
+	omitted  []string  // what was not tested although it should be, likewise
 }
 
 func (p *printer) line(format string, args ...any) {
@@ -33,6 +35,24 @@ func (p *printer) fail(name, output string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.failures = append(p.failures, name)
+}
+
+// notTested begins what a skipped test says if this machine is to blame: it is no
+// failure, and must not pass unnoticed.
+const notTested = "NOT TESTED"
+
+// omit looks for that in the output of a test that was skipped, and remembers it.
+func (p *printer) omit(name, output string) {
+	for line := range strings.Lines(output) {
+		if _, why, found := strings.Cut(line, notTested); found {
+			why = name + strings.TrimRight(why, "\n")
+			p.line("%s %s", notTested, why)
+			p.mu.Lock()
+			p.omitted = append(p.omitted, why)
+			p.mu.Unlock()
+			return
+		}
+	}
 }
 
 // watch says every so often what is being done, if nothing else was said. It
