@@ -154,7 +154,7 @@ var host = []struct {
 	by   []string
 }{
 	{"os", []string{"runsc-lite", "runsc-lite/", "platform/"}},
-	{"os/signal", []string{"runsc-lite"}},
+	{"os/signal", []string{"runsc-lite", "runsc-lite/sandbox"}},
 	{"syscall", []string{"runsc-lite", "runsc-lite/", "platform/"}},
 	{"os/exec", []string{"runsc-lite/container"}},
 	{"os/user", []string{"runsc-lite"}},

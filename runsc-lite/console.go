@@ -50,9 +50,7 @@ func newConsole(terminal bool, socket string, foreground bool) (_ *console, err 
 		return nil, fmt.Errorf("making a terminal: %w", err)
 	}
 	if socket == "" {
-		if size, err := unix.IoctlGetWinsize(0, unix.TIOCGWINSZ); err == nil {
-			_ = unix.IoctlSetWinsize(int(c.master.Fd()), unix.TIOCSWINSZ, size)
-		}
+		c.follow()
 		return c, nil
 	}
 	if err := sendMaster(socket, c.master); err != nil {
@@ -75,11 +73,12 @@ func openPty() (master, slave *os.File, err error) {
 	master = os.NewFile(uintptr(fd), name)
 	if err == nil {
 		// By the master, whatever is mounted on /dev/pts.
-		var peer int
-		if peer, err = unix.IoctlRetInt(fd, unix.TIOCGPTPEER); err != nil {
-			peer, err = unix.Open(name, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+		peer, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.TIOCGPTPEER, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC)
+		if errno != 0 {
+			err = fmt.Errorf("opening %s: %w", name, errno)
+		} else {
+			slave = os.NewFile(peer, name)
 		}
-		slave = os.NewFile(uintptr(peer), name)
 	}
 	if err != nil {
 		master.Close()
@@ -137,21 +136,22 @@ func (c *console) attach() {
 	if makeRaw(0, &was) == nil {
 		c.restore = &was
 	}
-	sizes := make(chan os.Signal, 1)
-	signal.Notify(sizes, syscall.SIGWINCH)
-	go func() {
-		for range sizes {
-			if size, err := unix.IoctlGetWinsize(0, unix.TIOCGWINSZ); err == nil {
-				_ = unix.IoctlSetWinsize(int(c.master.Fd()), unix.TIOCSWINSZ, size)
-			}
-		}
-	}()
 	go io.Copy(c.master, os.Stdin) //nolint:errcheck // ends with this process
 	c.copied = make(chan struct{})
 	go func() {
 		defer close(c.copied)
 		_, _ = io.Copy(os.Stdout, c.master) // EIO once the sandbox has closed it
 	}()
+}
+
+// follow takes over the size of the user's terminal.
+func (c *console) follow() {
+	if c == nil || c.sent {
+		return
+	}
+	if size, err := unix.IoctlGetWinsize(0, unix.TIOCGWINSZ); err == nil {
+		_ = unix.IoctlSetWinsize(int(c.master.Fd()), unix.TIOCSWINSZ, size)
+	}
 }
 
 // drain returns when everything was shown, once the sandbox has ended.

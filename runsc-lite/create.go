@@ -184,7 +184,7 @@ func (c *runCommand) run(g *globals, log *slog.Logger, id string) (int, error) {
 		if err := store.Kill(id, sig, false); err != nil && !errors.Is(err, container.ErrNotRunning) {
 			log.Warn("passing on a signal", "signal", unix.SignalName(sig), "err", err)
 		}
-	}, nil, c.detach)
+	}, con.follow, c.detach)
 	defer forward.stop()
 	if err := store.Start(id, log); err != nil {
 		_ = store.Delete(id, true, log)

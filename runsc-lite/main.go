@@ -15,6 +15,9 @@ func main() {
 	if len(os.Args) > 1 && os.Args[1] == sandbox.BootVerb {
 		os.Exit(sandbox.Boot(newPlatform))
 	}
+	if len(os.Args) > 1 && os.Args[1] == stayVerb {
+		os.Exit(stayMain())
+	}
 	os.Exit(run())
 }
 
@@ -43,6 +46,7 @@ func run() int {
 	} {
 		c.Register(runtimeCommand{v, &g, 1, &status}, "of an OCI runtime")
 	}
+	c.Register(runtimeCommand{&execCommand{}, &g, 255, &status}, "of an OCI runtime")
 	flags.Parse(os.Args[1:])
 	executed := c.Execute(context.Background())
 	if status >= 0 {

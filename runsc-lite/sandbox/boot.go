@@ -57,6 +57,8 @@ type box struct {
 	filter    *seccomp.Filter // over all programs' calls; nil: none
 	listener  *net.UnixListener
 	exit      *os.File
+	sizes     chan os.Signal // the size of the terminal has changed
+	bridge    *bridge
 	server    server
 }
 
@@ -102,13 +104,15 @@ func (b *box) make(conn *net.UnixConn, newPlatform func(string, *slog.Logger) (f
 	}
 	spec := containerSpec(bun, b.args.Root, b.args.Mounts, b.args.Hostname)
 	b.program = program(bun.Process, b.filter)
-	b.program.Files = []int{0, 1, 2}
-	for i := range b.program.Files {
-		if b.program.Files[i], err = unix.FcntlInt(uintptr(i), unix.F_DUPFD_CLOEXEC, 3); err != nil {
-			b.program.Files[i] = -1
-		}
+	if b.program.Files, err = takeStdio(); err != nil {
+		return err
 	}
 	b.program.Files = append(b.program.Files, b.args.Extra...)
+	if b.program.Terminal {
+		if b.sizes, err = lead(b.args.Terminal); err != nil {
+			return fmt.Errorf("taking over the terminal: %w", err)
+		}
+	}
 	spec.Log = b.log
 	if spec.NewPlatform, err = newPlatform(b.args.Platform, b.log); err != nil {
 		return err
@@ -124,6 +128,26 @@ func (b *box) make(conn *net.UnixConn, newPlatform func(string, *slog.Logger) (f
 		return fmt.Errorf("waiting for the hooks: %w", err)
 	}
 	return nil
+}
+
+// takeStdio moves standard input, output and error out of the way: they are the
+// program's, and no message of this process is to get there.
+func takeStdio() ([]int, error) {
+	null, err := unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("opening /dev/null: %w", err)
+	}
+	defer unix.Close(null)
+	fds := make([]int, 3)
+	for i := range fds {
+		if fds[i], err = unix.FcntlInt(uintptr(i), unix.F_DUPFD_CLOEXEC, 3); err != nil {
+			fds[i] = -1 // it is closed, and is for the program
+		}
+		if err := unix.Dup3(null, i, 0); err != nil {
+			return nil, fmt.Errorf("replacing descriptor %d: %w", i, err)
+		}
+	}
+	return fds, nil
 }
 
 // inherited are the descriptors that came from who launched the sandbox.
@@ -175,13 +199,29 @@ func (b *box) serve() int {
 	b.server.started = make(chan *sentry.Started, 1)
 	go b.server.run(b.listener)
 	first := <-b.server.started
+	if first.Terminal != nil {
+		b.terminal(first)
+	}
 	<-first.Done()
 	status := exitStatus(first.Status())
+	if b.bridge != nil {
+		b.bridge.finish()
+	}
 	b.server.finish()
 	if _, err := b.exit.WriteString(strconv.Itoa(status) + "\n"); err != nil {
 		b.log.Warn("leaving the exit status", "err", err)
 	}
 	return status
+}
+
+// terminal connects the program's terminal with the host's.
+func (b *box) terminal(first *sentry.Started) {
+	b.bridge = newBridge(b.args.Terminal, first.Terminal)
+	go func() {
+		for range b.sizes {
+			b.bridge.resize()
+		}
+	}()
 }
 
 // exitStatus is the status of the process that stands for a program: as a shell has it.

@@ -115,10 +115,15 @@ func (c *Client) Processes() ([]task.ProcessInfo, error) {
 	return a.Processes, nil
 }
 
-// Exec runs one more program, with files as its descriptors from 0 on, and returns its
-// pid in the container. It ends with the connection.
-func (c *Client) Exec(p *specs.Process, files []*os.File) (pid int, err error) {
-	a, err := c.ask(&request{Method: "exec", Process: p, Files: len(files)}, files...)
+// Exec runs one more program and returns its pid in the container. It ends with the
+// connection. files are its descriptors: from 0 on, or from 3 on if it gets a terminal,
+// the slave of a pseudo-terminal of the host.
+func (c *Client) Exec(p *specs.Process, terminal *os.File, files []*os.File) (pid int, err error) {
+	r := &request{Method: "exec", Process: p, Terminal: terminal != nil}
+	if terminal != nil {
+		files = append([]*os.File{terminal}, files...)
+	}
+	a, err := c.ask(r, files...)
 	if err != nil {
 		return 0, err
 	}
@@ -142,7 +147,17 @@ func (c *Client) ExecSignal(sig unix.Signal) error {
 	return send(c.conn, follow{Signal: int(sig)})
 }
 
-// ExecResize tells it of the size of its terminal.
-func (c *Client) ExecResize(rows, columns uint16) error {
-	return send(c.conn, follow{Size: []uint16{rows, columns}})
+// ExecResized says that the program's terminal has changed its size on the host.
+func (c *Client) ExecResized() error { return send(c.conn, follow{Resize: true}) }
+
+// File returns a descriptor of the connection, for another process to go on with.
+func (c *Client) File() (*os.File, error) { return c.conn.File() }
+
+// Inherited is the connection that File made, in the other process.
+func Inherited(fd int) (*Client, error) {
+	conn, err := unixConn(fd)
+	if err != nil {
+		return nil, err
+	}
+	return &Client{conn}, nil
 }

@@ -22,7 +22,9 @@ type request struct {
 	All    bool `json:"all,omitempty"` // signal: all processes
 
 	Process *specs.Process `json:"process,omitempty"` // exec
-	Files   int            `json:"files,omitempty"`   // exec: descriptors of the program's, which come with it
+	// Terminal says that the first descriptor that comes with an exec is the host's side
+	// of the program's terminal; the others are the program's, from 0 on, or from 3.
+	Terminal bool `json:"terminal,omitempty"`
 }
 
 // answer is what the sandbox answers. exec and wait have a second one.
@@ -35,8 +37,8 @@ type answer struct {
 
 // follow is what the client of an exec sends while the program runs.
 type follow struct {
-	Signal int      `json:"signal,omitempty"`
-	Size   []uint16 `json:"size,omitempty"` // rows, columns
+	Signal int  `json:"signal,omitempty"`
+	Resize bool `json:"resize,omitempty"` // the terminal has changed its size
 }
 
 // server answers on the control socket.
@@ -189,24 +191,42 @@ func (s *server) exec(c *net.UnixConn, r *request, fds []int) {
 		return
 	}
 	p := program(checked, s.box.filter)
+	if p.Terminal != r.Terminal || p.Terminal && len(fds) == 0 {
+		fail(errors.New("a terminal is wanted, and none came, or the other way round"))
+		return
+	}
+	terminal := -1
+	if p.Terminal {
+		terminal, fds = fds[0], append([]int{-1, -1, -1}, fds[1:]...)
+	}
 	p.Files = fds
 	job, err := s.box.container.Run(p)
 	if err != nil {
 		fds = nil // Run has closed them
+		if terminal >= 0 {
+			unix.Close(terminal)
+		}
 		fail(err)
 		return
+	}
+	var b *bridge
+	if p.Terminal {
+		b = newBridge(terminal, job.Terminal)
 	}
 	if send(c, &answer{Pid: job.PID()}) != nil {
 		_ = job.Signal(unix.SIGKILL)
 	}
-	go s.follow(c, job)
+	go s.follow(c, job, b)
 	<-job.Done()
+	if b != nil {
+		b.finish()
+	}
 	status := exitStatus(job.Status())
 	_ = send(c, &answer{Status: &status})
 }
 
 // follow does what the client of an exec wants of the program.
-func (s *server) follow(c *net.UnixConn, job *sentry.Started) {
+func (s *server) follow(c *net.UnixConn, job *sentry.Started, b *bridge) {
 	for {
 		var f follow
 		if _, err := receive(c, &f); err != nil {
@@ -216,8 +236,8 @@ func (s *server) follow(c *net.UnixConn, job *sentry.Started) {
 		if f.Signal != 0 {
 			_ = job.Signal(unix.Signal(f.Signal))
 		}
-		if len(f.Size) == 2 && job.Terminal != nil {
-			_ = job.Terminal.Resize(f.Size[0], f.Size[1], 0, 0)
+		if f.Resize && b != nil {
+			b.resize()
 		}
 	}
 }
