@@ -163,6 +163,15 @@ type SlotLimiter interface {
 	RunSlots() int
 }
 
+// Nicer is a Context whose guest thread competes for processors by the host's own
+// scheduling.
+type Nicer interface {
+	// SetNice makes the guest thread n steps, 0 to 19, more yielding than the
+	// sandbox's others (setpriority(2)). Nothing happens where the host would not
+	// let it be taken back. Safe from any goroutine.
+	SetNice(n int)
+}
+
 // CPUMeter is a Context that knows how much processor time its guest thread takes.
 type CPUMeter interface {
 	// CPUTimes returns how much processor time the guest's own code has used since

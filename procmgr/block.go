@@ -39,6 +39,9 @@ func (t *Thread) block(ch <-chan struct{}, deadline time.Time, bits uint32) erro
 	defer func() {
 		t.resume()
 		t.usage.waits(begin, time.Now())
+		if realtime(t.schedParam().policy) {
+			t.restartRealtime()
+		}
 		t.usage.voluntary.Add(1)
 		if t.follow != nil {
 			t.follow.Waited(Blocked, begin)
@@ -154,6 +157,9 @@ func notify(ch chan struct{}) {
 func (t *Thread) SetRunner(r Runner) {
 	t.runner.Store(&r)
 	t.usage.measure(r)
+	if t.Nice() != 0 || t.schedParam().policy == SchedIdle {
+		t.tellNice()
+	}
 	t.acquireSlot()
 	t.setState(Running)
 	if t.Pending() {

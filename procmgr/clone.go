@@ -110,6 +110,9 @@ func (tb *Table) forkCharged(t *Thread, u *user, creds *Credentials, o *CloneOpt
 	th.creds.Store(creds)
 	th.name.Store(t.name.Load())
 	th.inheritSched(t)
+	if o.Flags&unix.CLONE_IO != 0 {
+		th.ioprio.share(&t.ioprio)
+	}
 	th.mask = t.mask
 	if t.saved {
 		th.mask = t.savedMask

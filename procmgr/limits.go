@@ -29,14 +29,14 @@ func (l *LimitSet) Get(resource int) Limit { return l.limits.Load()[resource] }
 // Soft returns the limit that is in force.
 func (l *LimitSet) Soft(resource int) uint64 { return l.Get(resource).Cur }
 
-// RaiseCPU moves the soft limit on processor time on by a second, if it is still soft:
-// Linux does so each time that a process reaches it.
-func (l *LimitSet) RaiseCPU(soft uint64) {
+// Raise moves a soft limit on by step, if it is still soft: Linux moves those on
+// processor time by a second each time that a process reaches one.
+func (l *LimitSet) Raise(resource int, soft, step uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	all := l.All()
-	if c := &all[unix.RLIMIT_CPU]; c.Cur == soft && soft != Infinity {
-		c.Cur++
+	if c := &all[resource]; c.Cur == soft && soft < Infinity-step {
+		c.Cur += step
 		l.limits.Store(&all)
 	}
 }
@@ -61,13 +61,15 @@ func (l *LimitSet) Set(resource int, next Limit) error {
 	return nil
 }
 
-// RLIMIT_SIGPENDING and RLIMIT_RTTIME, which package unix lacks.
+// RLIMIT_SIGPENDING to RLIMIT_RTTIME, which package unix lacks.
 const (
 	rlimitSigPending = 11
 	rlimitMsgQueue   = 12
 	rlimitNice       = 13
 	rlimitRTPrio     = 14
-	rlimitRTTime     = 15
+
+	// LimitRTTime is RLIMIT_RTTIME, in microseconds.
+	LimitRTTime = 15
 )
 
 // DefaultLimits returns what Linux gives init on a machine of medium size.

@@ -94,10 +94,14 @@ type Thread struct {
 	runner    atomic.Pointer[Runner]
 	nice      atomic.Int32
 	policy    atomic.Uint32 // schedParam
+	ioprio    ioPriority
 	name      atomic.Pointer[string]
 	startTime atomic.Int64 // on the table's clock, ns
 	usage     counters
-	files     ioCounters
+
+	realtimeFrom atomic.Int64 // see RealtimeUsed; ns
+
+	files ioCounters
 
 	turn  turn
 	kick  chan struct{} // ends Block early

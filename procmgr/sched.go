@@ -1,6 +1,8 @@
 package procmgr
 
 import (
+	"time"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -61,40 +63,60 @@ func (t *Thread) Scheduler() (policy, priority int, resetOnFork bool) {
 	return p.policy, p.priority, p.resetOnFork
 }
 
-// SetScheduler changes the policy of target (sched_setscheduler(2)): it acts where
-// run slots are limited (Config.Slots). EINVAL: no such policy, or a priority that it
-// does not have. EPERM: another user's thread, a real-time priority above RLIMIT_RTPRIO,
-// SCHED_IDLE left behind without the right to a lower nice value, or
-// SCHED_RESET_ON_FORK taken back, all without CAP_SYS_NICE. EPERM, too, for a real-time
-// policy where nobody would heed it.
+// SetScheduler changes the policy of target (sched_setscheduler(2)). Where run slots
+// are limited (Config.Slots) it acts to the letter; elsewhere the host schedules
+// threads, which is told of nice values and SCHED_IDLE (Nicer), but of no real-time
+// policy: what a guest asks for is no reason to put it before others of the host.
+//
+// EINVAL: no such policy, or a priority that it does not have. EPERM: another user's
+// thread, a real-time priority above RLIMIT_RTPRIO, SCHED_IDLE left behind without the
+// right to a lower nice value, or SCHED_RESET_ON_FORK taken back, all without
+// CAP_SYS_NICE.
 func (tb *Table) SetScheduler(caller, target *Thread, policy, priority int, resetOnFork bool) error {
-	realtime := false
-	switch policy {
-	case SchedFIFO, SchedRR:
-		realtime = true
-		if priority < 1 || priority > 99 {
-			return unix.EINVAL
-		}
-	case SchedOther, SchedBatch, SchedIdle:
-		if priority != 0 {
-			return unix.EINVAL
-		}
-	default:
+	return tb.SetSchedAttr(caller, target, SchedAttr{
+		Policy: policy, Priority: priority, Nice: target.Nice(), ResetOnFork: resetOnFork,
+	})
+}
+
+// SchedAttr is what sched_setattr(2) sets.
+type SchedAttr struct {
+	Policy      int
+	Priority    int // 1 to 99 for SCHED_FIFO and SCHED_RR, 0 for the others
+	Nice        int // for SCHED_OTHER and SCHED_BATCH
+	ResetOnFork bool
+	// Keep leaves all but ResetOnFork as it is, once it was found to be allowed
+	// (SCHED_FLAG_KEEP_PARAMS).
+	Keep bool
+}
+
+// SetSchedAttr is SetScheduler, with a nice value for policies that have one.
+func (tb *Table) SetSchedAttr(caller, target *Thread, a SchedAttr) error {
+	if a.Policy < SchedOther || a.Policy > SchedIdle || a.Policy == SchedBatch+1 || a.Priority < 0 || a.Priority > 99 ||
+		realtime(a.Policy) != (a.Priority != 0) {
 		return unix.EINVAL
 	}
-	next := schedParam{policy, priority, resetOnFork}
-	if err := next.allowed(caller, target); err != nil {
+	nice := max(-20, min(19, a.Nice))
+	next := schedParam{a.Policy, a.Priority, a.ResetOnFork}
+	if err := next.allowed(caller, target, nice); err != nil {
 		return err
 	}
-	if realtime && tb.sched == nil {
-		return unix.EPERM
+	if a.Keep {
+		next = target.schedParam()
+		next.resetOnFork, nice = a.ResetOnFork, target.Nice()
 	}
+	target.restartRealtime()
 	target.policy.Store(next.pack())
+	if a.Policy == SchedOther || a.Policy == SchedBatch {
+		target.nice.Store(int32(nice))
+	}
 	if tb.sched != nil {
 		tb.sched.changed(target)
 	}
+	target.tellNice()
 	return nil
 }
+
+func realtime(policy int) bool { return policy == SchedFIFO || policy == SchedRR }
 
 // MaySchedule reports whether a thread may say where and how another runs
 // (sched_setaffinity(2)): EPERM, if that is another user's.
@@ -107,14 +129,16 @@ func MaySchedule(caller, target *Thread) error {
 }
 
 // allowed is user_check_sched_setscheduler.
-func (next schedParam) allowed(caller, target *Thread) error {
+func (next schedParam) allowed(caller, target *Thread, nice int) error {
 	if caller.Credentials().HasCap(unix.CAP_SYS_NICE) {
 		return nil
 	}
 	old := target.schedParam()
 	most := target.p.limits.Soft(rlimitRTPrio)
+	fair := next.policy == SchedOther || next.policy == SchedBatch
 	switch {
-	case next.priority > 0 && next.policy != old.policy && most == 0,
+	case fair && nice < target.Nice() && !target.mayHaveNice(nice),
+		next.priority > 0 && next.policy != old.policy && most == 0,
 		next.priority > old.priority && uint64(next.priority) > most,
 		old.policy == SchedIdle && next.policy != SchedIdle && !target.mayHaveNice(target.Nice()),
 		MaySchedule(caller, target) != nil,
@@ -139,13 +163,55 @@ func (t *Thread) inheritSched(from *Thread) {
 	}
 	t.policy.Store(p.pack())
 	t.nice.Store(nice)
+	t.ioprio.inherit(&from.ioprio)
 	t.turn.vruntime.Store(from.turn.vruntime.Load()) // forking is no way to more time
 }
 
 // Nice returns the thread's nice value, -20 to 19.
 func (t *Thread) Nice() int { return int(t.nice.Load()) }
 
-func (t *Thread) setNice(n int) { t.nice.Store(int32(max(-20, min(19, n)))) }
+func (t *Thread) setNice(n int) {
+	t.nice.Store(int32(max(-20, min(19, n))))
+	t.tellNice()
+}
+
+// Nicer is a Runner whose thread the host schedules. SetNice makes it n steps, 0 to 19,
+// more yielding than others of its kind. It does not block, nor call this package.
+type Nicer interface{ SetNice(n int) }
+
+// tellNice tells the Runner how the thread stands to others. What a guest asks for is
+// no reason to put it before others of the host: who has a nice value below 0, or a
+// real-time policy, is as good as one of 0.
+func (t *Thread) tellNice() {
+	r := t.runner.Load()
+	if r == nil {
+		return
+	}
+	n, ok := (*r).(Nicer)
+	if !ok {
+		return
+	}
+	switch policy := t.schedParam().policy; {
+	case policy == SchedIdle:
+		n.SetNice(19)
+	case realtime(policy):
+		n.SetNice(0)
+	default:
+		n.SetNice(max(t.Nice(), 0))
+	}
+}
+
+// RealtimeUsed returns the processor time that a thread with a real-time policy has used
+// since it waited last, which RLIMIT_RTTIME bounds; false for other policies.
+func (t *Thread) RealtimeUsed() (time.Duration, bool) {
+	if !realtime(t.schedParam().policy) {
+		return 0, false
+	}
+	return max(0, t.CPUTime()-time.Duration(t.realtimeFrom.Load())), true
+}
+
+// restartRealtime begins that anew.
+func (t *Thread) restartRealtime() { t.realtimeFrom.Store(int64(t.CPUTime())) }
 
 // Getpriority returns the lowest nice value among those that which and who mean
 // (getpriority(2)): EINVAL, ESRCH.
@@ -215,19 +281,26 @@ func (tb *Table) prioTargets(t *Thread, which, who int, fn func(*Thread)) error 
 			}
 		}
 	case unix.PRIO_USER:
-		uid := uint32(who)
-		if who == 0 {
-			uid = t.Credentials().RUID
-		}
-		t.Namespace().ForEach(func(p *Process) {
-			for _, o := range p.Threads() {
-				if o.Credentials().RUID == uid {
-					fn(o)
-				}
+		uid := t.Credentials().RUID
+		if who != 0 {
+			if uid = t.Credentials().UserNS.HostUID(uint32(who)); uid == NoID {
+				return unix.ESRCH
 			}
-		})
+		}
+		tb.ofUser(t, uid, fn)
 	default:
 		return unix.EINVAL
 	}
 	return nil
+}
+
+// ofUser calls fn for the threads of a user that t sees.
+func (tb *Table) ofUser(t *Thread, uid uint32, fn func(*Thread)) {
+	t.Namespace().ForEach(func(p *Process) {
+		for _, o := range p.Threads() {
+			if o.Credentials().RUID == uid {
+				fn(o)
+			}
+		}
+	})
 }

@@ -75,7 +75,7 @@ func (p *Ptrace) balance() {
 		w.runs = n
 		w.load -= w.load / 4
 		if n&1 == 1 {
-			w.load += full / 4
+			w.load += c.nice.share() / 4
 		}
 		w.stay = max(w.stay-1, 0)
 		load[int(c.w.core.Load())] += w.load

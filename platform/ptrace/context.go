@@ -53,6 +53,7 @@ type context struct {
 
 	parker hostcall.Parker
 	use    usage
+	nice   niceness
 
 	runs   atomic.Uint64 // counts Runs; odd while in one
 	weight weight        // balance.go
@@ -133,6 +134,7 @@ func (c *context) bind(s *space) error {
 	c.stub, c.tid = st, tid
 	c.use.enter(&st.meter, tid)
 	c.kickT.Store(int64(st.pid)<<32 | int64(tid))
+	c.nice.tracee(c, tid)
 	c.lost = true
 	if c.fp == nil {
 		c.fp = c.w.p.zygote.fpu
@@ -171,6 +173,7 @@ func (c *context) unbind() {
 	c.leaveSlot()
 	st, tid, newTID := c.stub, c.tid, c.newTID
 	c.cur, c.stub, c.tid, c.newTID = nil, nil, 0, 0
+	c.nice.tracee(c, 0)
 	c.kickT.Store(0)
 	s.mu.Lock()
 	defer s.mu.Unlock()

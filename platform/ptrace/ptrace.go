@@ -114,6 +114,10 @@ type Ptrace struct {
 	slots    *slotFile // nil: no channel
 	key      key
 
+	ownNice   int
+	mayRenice func() bool
+	niced     atomic.Bool // a context is, or was, nice
+
 	inRun atomic.Int32 // contexts whose tracee runs guest code
 
 	mu       sync.Mutex
@@ -141,7 +145,7 @@ const (
 // New starts the platform. It fails when tracing is not allowed here.
 func New(c Config) (*Ptrace, error) {
 	muteStops()
-	p := &Ptrace{live: map[*context]struct{}{}, stubs: map[*stub]struct{}{}, limit: workerLimit(), min: minAddress(), max: stubBase, key: newKey()}
+	p := &Ptrace{ownNice: ownNiceness(), mayRenice: sync.OnceValue(tryRenice), live: map[*context]struct{}{}, stubs: map[*stub]struct{}{}, limit: workerLimit(), min: minAddress(), max: stubBase, key: newKey()}
 	var set unix.CPUSet
 	if err := unix.SchedGetaffinity(0, &set); err != nil {
 		return nil, fmt.Errorf("asking which processors to use: %w", err)

@@ -98,11 +98,13 @@ func (w *worker) loop() {
 		}
 		c := &context{w: w, newTID: j.tid, cur: j.space}
 		c.use.begin(w.tid)
+		c.nice.begin(w)
 		w.p.enter(c)
 		j.fn(c)
 		w.p.leave(c)
 		c.use.end()
 		c.unbind()
+		c.nice.end(w)
 		if !w.p.retire(w) {
 			break
 		}

@@ -30,13 +30,17 @@ func copyInRlimit(t *task.Task, addr hostarch.Addr) (*procmgr.Limit, error) {
 // prlimit reads and sets a limit, of the caller's process if pid is 0.
 func prlimit(t *task.Task, pid, resource int32, next *procmgr.Limit) (procmgr.Limit, error) {
 	old, err := t.Kernel().Procs.Prlimit(t.Thread(), int(pid), int(resource), next)
-	if err == nil && next != nil && resource == unix.RLIMIT_CPU {
+	if err == nil && next != nil && (resource == unix.RLIMIT_CPU || resource == procmgr.LimitRTTime) {
 		th := t.Thread()
 		if pid != 0 {
 			th = th.Namespace().GetThread(int(pid))
 		}
 		if of := task.Of(th); of != nil {
-			of.CPULimitChanged()
+			if resource == unix.RLIMIT_CPU {
+				of.CPULimitChanged()
+			} else {
+				of.RealtimeChanged()
+			}
 		}
 	}
 	return old, err
@@ -123,6 +127,17 @@ func sysGetpriority(t *task.Task, a *task.Args) (uint64, error) {
 		return 0, err
 	}
 	return niceToRaw(nice), nil
+}
+
+// sysIoprioGet is ioprio_get(2).
+func sysIoprioGet(t *task.Task, a *task.Args) (uint64, error) {
+	p, err := t.Kernel().Procs.IOPriority(t.Thread(), int(a.Int(0)), int(a.Int(1)))
+	return uint64(p), err
+}
+
+// sysIoprioSet is ioprio_set(2).
+func sysIoprioSet(t *task.Task, a *task.Args) (uint64, error) {
+	return 0, t.Kernel().Procs.SetIOPriority(t.Thread(), int(a.Int(0)), int(a.Int(1)), int(a.Int(2)))
 }
 
 func sysSetpriority(t *task.Task, a *task.Args) (uint64, error) {

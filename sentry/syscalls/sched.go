@@ -18,6 +18,10 @@ const (
 	schedIdle        = procmgr.SchedIdle
 	schedDeadline    = 6 // not here: nothing is reserved for anybody
 	schedResetOnFork = 0x40000000
+
+	// Time slices in nanoseconds.
+	otherSlice = 3_000_000
+	rrSlice    = 100_000_000
 )
 
 func sysSchedYield(t *task.Task, a *task.Args) (uint64, error) {
@@ -45,15 +49,23 @@ func sysSchedGetPriorityMin(t *task.Task, a *task.Args) (uint64, error) {
 	return 0, unix.EINVAL
 }
 
-// sysSchedRrGetInterval reports the time slice of a SCHED_OTHER thread.
+// sysSchedRrGetInterval is sched_rr_get_interval(2): the time slice, 0 for none.
 func sysSchedRrGetInterval(t *task.Task, a *task.Args) (uint64, error) {
 	if a.Int(0) < 0 {
 		return 0, unix.EINVAL
 	}
-	if _, err := schedTarget(t, a.Int(0)); err != nil {
+	o, err := schedTarget(t, a.Int(0))
+	if err != nil {
 		return 0, err
 	}
-	return 0, copyOutTimespec(t, a.Addr(1), 3_000_000)
+	slice := int64(otherSlice)
+	switch policy, _, _ := o.Scheduler(); policy {
+	case schedFIFO:
+		slice = 0
+	case schedRR:
+		slice = rrSlice
+	}
+	return 0, copyOutTimespec(t, a.Addr(1), slice)
 }
 
 // schedTarget finds the thread that a sched_* call means: 0 is the caller.
@@ -112,7 +124,16 @@ func sysSchedSetparam(t *task.Task, a *task.Args) (uint64, error) {
 		return 0, err
 	}
 	policy, _, reset := o.Scheduler()
-	return 0, t.Kernel().Procs.SetScheduler(t.Thread(), o, policy, int(int32(prio)), reset)
+	return 0, setScheduler(t, o, procmgr.SchedAttr{Policy: policy, Priority: int(int32(prio)), Nice: o.Nice(), ResetOnFork: reset})
+}
+
+// setScheduler changes a policy. RLIMIT_RTTIME counts from now on, if it is real-time.
+func setScheduler(t *task.Task, o *procmgr.Thread, s procmgr.SchedAttr) error {
+	err := t.Kernel().Procs.SetSchedAttr(t.Thread(), o, s)
+	if of := task.Of(o); err == nil && s.Priority > 0 && of != nil {
+		of.RealtimeChanged()
+	}
+	return err
 }
 
 func sysSchedGetscheduler(t *task.Task, a *task.Args) (uint64, error) {
@@ -141,7 +162,7 @@ func sysSchedSetscheduler(t *task.Task, a *task.Args) (uint64, error) {
 		return 0, err
 	}
 	policy, reset := a.Int(1)&^schedResetOnFork, a.Int(1)&schedResetOnFork != 0
-	return 0, t.Kernel().Procs.SetScheduler(t.Thread(), o, int(policy), int(int32(prio)), reset)
+	return 0, setScheduler(t, o, procmgr.SchedAttr{Policy: int(policy), Priority: int(int32(prio)), Nice: o.Nice(), ResetOnFork: reset})
 }
 
 // sysSchedGetaffinity is sched_getaffinity(2): it returns the bytes written.

@@ -27,7 +27,8 @@ type group struct {
 func (k *Kernel) newGroup(p *procmgr.Process) *group {
 	g := &group{k: k, p: p}
 	g.refs.Store(1)
-	if p.Limits().Soft(unix.RLIMIT_CPU) != procmgr.Infinity {
+	limits := p.Limits()
+	if limits.Soft(unix.RLIMIT_CPU) != procmgr.Infinity || limits.Soft(procmgr.LimitRTTime) != procmgr.Infinity {
 		g.set()
 	}
 	return g
@@ -75,6 +76,14 @@ func (g *group) set() *timers.Set {
 
 // Timers returns the timers of t's process.
 func (t *Task) Timers() *timers.Set { return t.group.set() }
+
+// RealtimeChanged says that RLIMIT_RTTIME of t's process was set, or that one of its
+// threads has a real-time policy now.
+func (t *Task) RealtimeChanged() {
+	if t.Process().Limits().Soft(procmgr.LimitRTTime) != procmgr.Infinity {
+		t.group.set().RealtimeChanged()
+	}
+}
 
 // CPULimitChanged says that RLIMIT_CPU of t's process was set.
 func (t *Task) CPULimitChanged() { t.group.set().LimitChanged() }

@@ -60,7 +60,7 @@ func (l *cpuLimit) check() (sig unix.Signal) {
 	if used >= soft {
 		// As in Linux, the soft limit itself moves on.
 		sig = unix.SIGXCPU
-		l.p.Limits().RaiseCPU(limit.Cur)
+		l.p.Limits().Raise(unix.RLIMIT_CPU, limit.Cur, 1)
 		soft = later(soft, int64(time.Second))
 	}
 	l.alarm.wait(&l.base, used, min(soft, nanos(limit.Max))-used, l.look)

@@ -13,7 +13,7 @@
 // Lock order:
 //
 //	Set.mu
-//	  Timer.mu, Itimer.mu, cpuLimit.mu
+//	  Timer.mu, Itimer.mu, cpuLimit.mu, realtimeLimit.mu
 //	    procmgr's locks, the clock's
 package timers
 
@@ -42,6 +42,8 @@ type Set struct {
 	itimers [3]Itimer
 	limit   cpuLimit
 
+	realtime realtimeLimit
+
 	mu     sync.Mutex
 	timers map[int32]*Timer
 	next   int32 // the id that is tried first
@@ -53,6 +55,8 @@ func New(c Config) *Set {
 	s := &Set{Config: c, timers: make(map[int32]*Timer)}
 	s.initItimers()
 	s.limit.init(s)
+	s.realtime.p, s.realtime.alarm.set = c.Process, s
+	s.realtime.look()
 	return s
 }
 
@@ -66,6 +70,7 @@ func (s *Set) Close() {
 		s.itimers[i].Set(ItimerValue{})
 	}
 	s.limit.stop()
+	s.realtime.stop()
 }
 
 // Exec is what execve(2) does: POSIX timers are deleted, interval timers go on.

@@ -468,6 +468,57 @@ func TestCPULimit(t *testing.T) {
 	}
 }
 
+func TestRealtimeLimit(t *testing.T) {
+	w := newWorld(t)
+	p := w.th.Process()
+	run := func(d time.Duration) {
+		for ; d > 0; d -= 10 * time.Millisecond {
+			w.th.AccountUser(10 * time.Millisecond)
+			w.Advance(10 * time.Millisecond)
+		}
+	}
+	limit := procmgr.Limit{Cur: 500_000, Max: 1_700_000}
+	if _, err := p.Table().Prlimit(w.th, 0, procmgr.LimitRTTime, &limit); err != nil {
+		t.Fatal(err)
+	}
+	w.set.RealtimeChanged()
+	run(time.Second)
+	if _, ok := w.take(unix.SIGXCPU); ok || w.th.Killed() {
+		t.Error("SCHED_OTHER is limited")
+	}
+	if err := p.Table().SetScheduler(w.th, w.th, procmgr.SchedRR, 1, false); err != nil {
+		t.Fatal(err)
+	}
+	w.set.RealtimeChanged()
+	run(490 * time.Millisecond)
+	if _, ok := w.take(unix.SIGXCPU); ok {
+		t.Error("early")
+	}
+	run(100 * time.Millisecond)
+	if _, ok := w.take(unix.SIGXCPU); !ok {
+		t.Error("no signal at the soft limit")
+	}
+	if l := p.Limits().Get(procmgr.LimitRTTime); l.Cur != 1_500_000 || l.Max != limit.Max {
+		t.Errorf("limits %+v", l)
+	}
+	// Who waits begins anew.
+	if err := w.th.Block(nil, time.Now().Add(time.Millisecond)); err != unix.ETIMEDOUT {
+		t.Fatal(err)
+	}
+	run(1400 * time.Millisecond)
+	if _, ok := w.take(unix.SIGXCPU); ok {
+		t.Error("what was before the wait counts")
+	}
+	run(200 * time.Millisecond)
+	if _, ok := w.take(unix.SIGXCPU); !ok || w.th.Killed() {
+		t.Error("no signal at the next soft limit")
+	}
+	run(200 * time.Millisecond)
+	if !w.th.Killed() {
+		t.Error("not killed at the hard limit")
+	}
+}
+
 // TestConcurrent: settings, signals and deletion at the same time, on real time.
 func TestConcurrent(t *testing.T) {
 	w := newWorld(t)
