@@ -27,8 +27,7 @@
 //
 // Lock order:
 //
-//	cachedFile.mu
-//	  pageCache.mu
+//	pagecache's
 //	  handles.mu
 package hostdir
 
@@ -40,6 +39,7 @@ import (
 	"golang.org/x/sys/unix"
 	"runsc-lite/hostcall"
 	"runsc-lite/sentry/fs/extent"
+	"runsc-lite/sentry/fs/pagecache"
 	"runsc-lite/sentry/vfs"
 )
 
@@ -57,7 +57,7 @@ type Options struct {
 type FS struct {
 	root    *node
 	handles handles
-	pages   pageCache
+	pages   *pagecache.Cache
 	statfs  unix.Statfs_t
 
 	linkedMu sync.Mutex
@@ -65,7 +65,7 @@ type FS struct {
 }
 
 // identity says which file of the host it is.
-type identity struct{ dev, ino uint64 }
+type identity pagecache.Key
 
 func identityOf(st *unix.Stat_t) identity { return identity{st.Dev, st.Ino} }
 
@@ -99,11 +99,8 @@ func NewAt(fd int, o Options) (*FS, error) {
 	if o.Handles <= 0 {
 		o.Handles = 128
 	}
-	if o.CacheSize == 0 {
-		o.CacheSize = 64 << 20
-	}
 	fs.handles.limit = o.Handles
-	fs.pages = pageCache{mem: o.Memory, limit: o.CacheSize, files: make(map[identity]*cachedFile)}
+	fs.pages = pagecache.New(pagecache.Options{Memory: o.Memory, Idle: o.CacheSize, Whole: wholeFile, Chunk: chunk, Through: wholeFile})
 	base := node{fs: fs, stat: statOf(&st)}
 	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
 		root := &dirNode{node: base}
@@ -125,7 +122,7 @@ func NewAt(fd int, o Options) (*FS, error) {
 // mounted any more.
 func (fs *FS) Close() {
 	fs.handles.close()
-	fs.pages.close()
+	fs.pages.Close()
 }
 
 // Type implements vfs.FileSystem.
