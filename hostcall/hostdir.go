@@ -55,6 +55,12 @@ func ReadlinkAt(dir int, name string) (string, error) {
 	return string(buf[:n]), nil
 }
 
+// MknodAt makes a device, a FIFO or a socket called name in the directory dir.
+// mode is type and permissions.
+func MknodAt(dir int, name string, mode uint32, dev uint64) error {
+	return unix.Mknodat(dir, name, mode, int(dev))
+}
+
 // Statfs describes the file system that fd is in.
 func Statfs(fd int) (st unix.Statfs_t, err error) {
 	_, err = retryEINTR(func() (int, error) { return 0, unix.Fstatfs(fd, &st) })

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"runsc-lite/archive"
 	"runsc-lite/hostcall"
 	"runsc-lite/loader"
 	"runsc-lite/mm/memfile"
@@ -33,8 +34,9 @@ type Spec struct {
 	// NewPlatform makes the platform, over the descriptor of the memory file.
 	NewPlatform func(memFD int) (platform.Platform, error)
 	// Root is the directory of the host that the program sees as "/", read-only
-	// below a layer in memory.
-	Root string
+	// below a layer in memory. If Image is set, it is that archive's tree instead.
+	Root  string
+	Image *archive.Reader
 	// Cwd is the working directory, in the sandbox. CwdFallback makes it "/" if
 	// it is not there; otherwise that is an error.
 	Cwd         string
@@ -60,8 +62,10 @@ type Spec struct {
 	// procmgr.DefaultLimits.
 	Limits   *[procmgr.NumLimits]procmgr.Limit
 	Hostname string
-	Tracer   task.Tracer // nil for none
-	Log      *slog.Logger
+	// Memory is how much the sandbox may hold, in bytes; 0: what the host has.
+	Memory uint64
+	Tracer task.Tracer // nil for none
+	Log    *slog.Logger
 }
 
 // Sandbox is a running sandbox.
@@ -92,6 +96,9 @@ func Start(spec Spec) (_ *Sandbox, err error) {
 		}
 	}()
 	total := hostcall.TotalMemory()
+	if spec.Memory != 0 {
+		total = min(total, spec.Memory)
+	}
 	if s.memory, err = memfile.New(memfile.Config{Limit: total}); err != nil {
 		return nil, err
 	}
@@ -111,7 +118,7 @@ func Start(spec Spec) (_ *Sandbox, err error) {
 	}
 	procs := procmgr.NewTable(procmgr.Config{Limits: spec.Limits, Slots: slots, Now: sinceBoot(clk)})
 	pipes := pipe.NewPool(nil)
-	tree, err := s.newTree(&spec, procs, pipes, clk)
+	tree, err := s.newTree(&spec, total, procs, pipes, clk)
 	if err != nil {
 		return nil, err
 	}
