@@ -4,34 +4,24 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"log/slog"
 	"os"
-	"strconv"
 	"strings"
-	"sync/atomic"
-	"syscall"
-	"time"
 
 	"github.com/google/subcommands"
 
-	"runsc-lite/hostcall"
-	"runsc-lite/procmgr"
-	"runsc-lite/runsc-lite/control"
 	"runsc-lite/sentry"
 )
 
 // doCommand runs a program in a sandbox over the host's file tree.
 type doCommand struct {
-	platform string
-	root     string
-	cwd      string
-	env      envFlag
-	trace    traceFlags
-	debug    bool
+	root   string
+	cwd    string
+	env    envFlag
+	memory sizeFlag
+	boot   boot
 
-	ran         bool
-	status      int
-	interrupted atomic.Bool // the user typed ^C
+	ran    bool
+	status int
 }
 
 // envFlag collects --env K=V.
@@ -61,12 +51,13 @@ error are the caller's, and so is its exit status (128+n if signal n ended it).
 }
 
 func (d *doCommand) SetFlags(f *flag.FlagSet) {
-	f.StringVar(&d.platform, "platform", "systrap", "how guest code is run: "+platformNames)
+	f.StringVar(&d.boot.platform, "platform", "systrap", "how guest code is run: "+platformNames)
 	f.StringVar(&d.root, "root", "/", "directory of the host that is the program's root")
 	f.StringVar(&d.cwd, "cwd", "", "working directory, in the sandbox (default: the caller's, if it is there)")
 	f.Var(&d.env, "env", "set NAME=VALUE in the program's environment; may be repeated")
-	d.trace.set(f)
-	f.BoolVar(&d.debug, "debug", false, "print the sentry's own log to standard error")
+	f.Var(&d.memory, "memory", "how much memory the sandbox may hold, such as 512M or 2G (default: what the host has)")
+	d.boot.trace.set(f)
+	f.BoolVar(&d.boot.debug, "debug", false, "print the sentry's own log to standard error")
 }
 
 func (d *doCommand) Execute(_ context.Context, f *flag.FlagSet, _ ...any) subcommands.ExitStatus {
@@ -84,30 +75,14 @@ func (d *doCommand) Execute(_ context.Context, f *flag.FlagSet, _ ...any) subcom
 
 // do runs the program and returns its exit status.
 func (d *doCommand) do(argv []string) (int, error) {
-	level := slog.LevelWarn
-	if d.debug {
-		level = slog.LevelDebug
-	}
-	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
-
-	newPlatform, err := newPlatform(d.platform, log)
-	if err != nil {
-		return exitFailure, err
-	}
 	spec := sentry.Spec{
-		NewPlatform: newPlatform,
-		Root:        d.root,
-		Cwd:         d.cwd,
-		Argv:        argv,
-		Env:         mergeEnv(os.Environ(), d.env),
-		Stdio:       [3]int{0, 1, 2},
-		Controlling: true,
-		UID:         uint32(os.Getuid()),
-		GID:         uint32(os.Getgid()),
-		Umask:       hostcall.Umask(),
-		Limits:      callersLimits(),
-		Hostname:    hostname(),
-		Log:         log,
+		Root:   d.root,
+		Cwd:    d.cwd,
+		Argv:   argv,
+		Env:    mergeEnv(os.Environ(), d.env),
+		UID:    uint32(os.Getuid()),
+		GID:    uint32(os.Getgid()),
+		Memory: uint64(d.memory),
 	}
 	groups, err := os.Getgroups()
 	if err != nil {
@@ -120,66 +95,7 @@ func (d *doCommand) do(argv []string) (int, error) {
 		spec.CwdFallback = true
 		spec.Cwd, _ = os.Getwd()
 	}
-	tracer, finish, err := d.trace.start()
-	if err != nil {
-		return exitFailure, err
-	}
-	defer func() {
-		if err := finish(); err != nil {
-			fmt.Fprintf(os.Stderr, "runsc-lite: tracing: %v\n", err)
-		}
-	}()
-	spec.Tracer = tracer
-	// Before the program can make the terminal send any.
-	signals, ignored := catchSignals()
-	spec.Ignored = ignored
-	s, err := sentry.Start(spec)
-	if err != nil {
-		return sentry.StartStatus(err), err
-	}
-	defer s.Close()
-	go d.passSignals(s, signals)
-	if server, err := d.serve(s, argv); err != nil {
-		log.Debug("no ps and top for this sandbox", "err", err)
-	} else {
-		defer server.Close()
-	}
-	return s.Wait(), nil
-}
-
-// serve makes the sandbox visible to ps and top.
-func (d *doCommand) serve(s *sentry.Sandbox, argv []string) (*control.Server, error) {
-	return control.Serve(control.Sandbox{
-		ID: strconv.Itoa(os.Getpid()), Platform: d.platform, Started: time.Now(), Command: argv,
-	}, s.Kernel().Census)
-}
-
-// hostname is the sandbox's: the host's own name, which tells nothing that the
-// host's files do not.
-func hostname() string {
-	if name, err := os.Hostname(); err == nil {
-		return name
-	}
-	return "localhost"
-}
-
-// callersLimits are the caller's resource limits, so that ulimit(1) before the
-// runner acts on the program. The number of open files is Linux's default: Go
-// raises its own process's.
-func callersLimits() *[procmgr.NumLimits]procmgr.Limit {
-	l := procmgr.DefaultLimits()
-	for i := range l {
-		soft, hard, err := hostcall.Rlimit(i)
-		if err != nil {
-			continue
-		}
-		if i == syscall.RLIMIT_NOFILE {
-			soft = min(l[i].Cur, hard)
-			hard = min(l[i].Max, hard)
-		}
-		l[i] = procmgr.Limit{Cur: soft, Max: hard}
-	}
-	return &l
+	return d.boot.run(spec)
 }
 
 // mergeEnv puts extra variables over a base.

@@ -9,6 +9,7 @@ import (
 	"github.com/google/subcommands"
 
 	"runsc-lite/runsc-lite/sandbox"
+	"runsc-lite/runsc-lite/unikernel"
 )
 
 func main() {
@@ -26,6 +27,9 @@ func main() {
 const exitFailure = 125
 
 func run() int {
+	if image, err := unikernel.Self(); image != nil || err != nil {
+		return runImage(image, err)
+	}
 	flags := flag.NewFlagSet("runsc-lite", flag.ExitOnError)
 	var g globals
 	g.set(flags)
@@ -34,6 +38,8 @@ func run() int {
 	c.Register(c.FlagsCommand(), "")
 	do := &doCommand{}
 	c.Register(do, "")
+	c.Register(&packCommand{}, "")
+	c.Register(&unpackCommand{}, "")
 	c.Register(&psCommand{}, "")
 	c.Register(&topCommand{}, "")
 	c.Register(platformsCommand{}, "")
@@ -53,7 +59,7 @@ func run() int {
 		return status
 	}
 	if do.ran {
-		do.endAsInterrupted()
+		do.boot.endAsInterrupted(do.status)
 		return do.status
 	}
 	return int(executed)

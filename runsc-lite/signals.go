@@ -35,12 +35,12 @@ func catchSignals() (signals chan os.Signal, ignored []unix.Signal) {
 // passSignals forwards signals, and stops the runner when the program has stopped, so
 // that the shell that the user called the runner from goes on. That shell continues
 // the runner, and thereby the program.
-func (d *doCommand) passSignals(s *sentry.Sandbox, signals chan os.Signal) {
+func (b *boot) passSignals(s *sentry.Sandbox, signals chan os.Signal) {
 	for {
 		select {
 		case sig := <-signals:
 			if sig == syscall.SIGINT {
-				d.interrupted.Store(true)
+				b.interrupted.Store(true)
 			}
 			s.Signal(sig.(syscall.Signal))
 		case sig := <-s.Stopped():
@@ -53,8 +53,8 @@ func (d *doCommand) passSignals(s *sentry.Sandbox, signals chan os.Signal) {
 
 // endAsInterrupted ends the runner by SIGINT if that ended the program after it came to
 // the runner: a shell that runs a script or a loop gives up only if it sees that.
-func (d *doCommand) endAsInterrupted() {
-	if d.interrupted.Load() && d.status == 128+int(unix.SIGINT) {
+func (b *boot) endAsInterrupted(status int) {
+	if b.interrupted.Load() && status == 128+int(unix.SIGINT) {
 		hostcall.EndBy(unix.SIGINT)
 	}
 }
