@@ -14,16 +14,17 @@ import (
 // the code that wants it is in the wrong place: move it, or let the lower
 // package declare the methods that it wants, as mm.Mapper does.
 const arrows = `
-runsc-lite            → runsc-lite/container runsc-lite/sandbox runsc-lite/bundle runsc-lite/cgroup runsc-lite/control sentry sentry/syscalls sentry/trace sentry/task procmgr platform/kvm platform/ptrace platform/systrap platform hostcall
+runsc-lite            → runsc-lite/unikernel runsc-lite/container runsc-lite/sandbox runsc-lite/bundle runsc-lite/cgroup runsc-lite/control sentry sentry/syscalls sentry/trace sentry/task procmgr platform/kvm platform/ptrace platform/systrap platform hostcall
 runsc-lite/container  → runsc-lite/sandbox runsc-lite/bundle runsc-lite/cgroup
 runsc-lite/sandbox    → runsc-lite/bundle sentry sentry/task sentry/seccomp procmgr platform hostcall
 runsc-lite/cgroup     → hostcall
 runsc-lite/bundle     → sentry/syscalls sentry/seccomp procmgr
+runsc-lite/unikernel  → archive hostcall
 runsc-lite/control    → sentry/task procmgr
 
 sentry                → sentry/syscalls sentry/trace sentry/task sentry/namespaces
-                        sentry/fs/tty sentry/fs/overlay sentry/fs/hostdir sentry/fs/proc sentry/fs/sys sentry/fs/synth sentry/fs/dev sentry/fs/devpts sentry/fs/tmpfs sentry/fs/hostfd sentry/fs/pipe sentry/fs/inotify
-                        sentry/socket/netns sentry/fdtable sentry/vfs sentry/futex sentry/seccomp loader sentry/clock procmgr mm mm/memfile platform hostcall
+                        sentry/fs/tty sentry/fs/overlay sentry/fs/hostdir sentry/fs/image sentry/fs/proc sentry/fs/sys sentry/fs/synth sentry/fs/dev sentry/fs/devpts sentry/fs/tmpfs sentry/fs/hostfd sentry/fs/pipe sentry/fs/inotify
+                        sentry/socket/netns sentry/fdtable sentry/vfs sentry/futex sentry/seccomp loader sentry/clock procmgr mm mm/memfile platform archive hostcall
 sentry/syscalls       → sentry/task sentry/fs/nsfs sentry/namespaces sentry/ipc/shm sentry/ipc/sem sentry/ipc/msg sentry/ipc
                         sentry/fs/pipe sentry/fs/eventfd sentry/fs/epoll sentry/fs/timerfd sentry/fs/signalfd sentry/fs/inotify sentry/fs/tmpfs
                         sentry/socket sentry/fdtable sentry/vfs sentry/vfs/lock sentry/futex sentry/seccomp loader sentry/timers sentry/clock procmgr mm mm/memfile
@@ -47,8 +48,10 @@ sentry/fs/devpts      → sentry/fs/tty sentry/fs/synth sentry/vfs procmgr
 sentry/fs/synth       → sentry/vfs
 sentry/fs/tty         → sentry/fs/tty/ldisc sentry/fs/hostfd sentry/vfs procmgr hostcall
 sentry/fs/tty/ldisc   →
+sentry/fs/image       → sentry/fs/pagecache sentry/fs/extent sentry/vfs mm/memfile archive
 sentry/fs/overlay     → sentry/vfs
-sentry/fs/hostdir     → sentry/fs/extent sentry/vfs mm/memfile hostcall
+sentry/fs/hostdir     → sentry/fs/pagecache sentry/fs/extent sentry/vfs mm/memfile hostcall
+sentry/fs/pagecache   → sentry/fs/extent mm/memfile
 sentry/fs/tmpfs       → sentry/fs/extent sentry/vfs mm/memfile
 sentry/fs/hostfd      → sentry/vfs hostcall
 sentry/fs/pipe        → sentry/vfs
@@ -82,6 +85,7 @@ platform/ptrace       → platform/channel platform hostcall
 platform/channel      → platform hostcall
 platform/platformtest → platform
 platform              →
+archive               →
 hostcall              →
 `
 

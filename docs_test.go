@@ -122,17 +122,21 @@ func TestDocumentVerbs(t *testing.T) {
 	})
 }
 
-// TestDocumentSettings: the environment variables are those of the harness.
+// TestDocumentSettings: the environment variables are those of the harness, and
+// those that an image takes.
 func TestDocumentSettings(t *testing.T) {
-	text, err := os.ReadFile("tests/harness/harness.go")
-	if err != nil {
-		t.Fatal(err)
+	var known []string
+	for _, name := range []string{"tests/harness/harness.go", "runsc-lite/image.go"} {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		known = append(known, setting.FindAllString(string(text), -1)...)
 	}
-	known := setting.FindAllString(string(text), -1)
 	eachDocument(t, func(name, _, doc string) {
 		for _, s := range setting.FindAllString(doc, -1) {
 			if !slices.Contains(known, s) {
-				t.Errorf("%s: tests/harness knows no %s", name, s)
+				t.Errorf("%s: nothing knows %s", name, s)
 			}
 		}
 	})

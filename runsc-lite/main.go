@@ -13,6 +13,9 @@ import (
 )
 
 func main() {
+	if image, err := unikernel.Self(); image != nil || err != nil {
+		os.Exit(runImage(image, err))
+	}
 	if len(os.Args) > 1 && os.Args[1] == sandbox.BootVerb {
 		os.Exit(sandbox.Boot(newPlatform))
 	}
@@ -27,9 +30,6 @@ func main() {
 const exitFailure = 125
 
 func run() int {
-	if image, err := unikernel.Self(); image != nil || err != nil {
-		return runImage(image, err)
-	}
 	flags := flag.NewFlagSet("runsc-lite", flag.ExitOnError)
 	var g globals
 	g.set(flags)
