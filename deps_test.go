@@ -14,7 +14,7 @@ import (
 // the code that wants it is in the wrong place: move it, or let the lower
 // package declare the methods that it wants, as mm.Mapper does.
 const arrows = `
-runsc-lite            → runsc-lite/unikernel runsc-lite/container runsc-lite/sandbox runsc-lite/bundle runsc-lite/cgroup runsc-lite/control sentry sentry/syscalls sentry/trace sentry/task procmgr platform/kvm platform/ptrace platform/systrap platform hostcall
+runsc-lite            → runsc-lite/unikernel runsc-lite/container runsc-lite/sandbox runsc-lite/bundle runsc-lite/cgroup runsc-lite/control sentry sentry/syscalls sentry/trace sentry/task sentry/socket/hostnet procmgr platform/kvm platform/ptrace platform/systrap platform hostcall
 runsc-lite/container  → runsc-lite/sandbox runsc-lite/bundle runsc-lite/cgroup
 runsc-lite/sandbox    → runsc-lite/bundle sentry sentry/task sentry/seccomp procmgr platform hostcall
 runsc-lite/cgroup     → hostcall
@@ -24,7 +24,7 @@ runsc-lite/control    → sentry/task procmgr
 
 sentry                → sentry/syscalls sentry/trace sentry/task sentry/namespaces
                         sentry/fs/tty sentry/fs/overlay sentry/fs/hostdir sentry/fs/image sentry/fs/proc sentry/fs/sys sentry/fs/synth sentry/fs/dev sentry/fs/devpts sentry/fs/tmpfs sentry/fs/hostfd sentry/fs/pipe sentry/fs/inotify
-                        sentry/socket/netns sentry/fdtable sentry/vfs sentry/futex sentry/seccomp loader sentry/clock procmgr mm mm/memfile platform archive hostcall
+                        sentry/socket/netns sentry/socket/hostnet sentry/fdtable sentry/vfs sentry/futex sentry/seccomp loader sentry/clock procmgr mm mm/memfile platform archive hostcall
 sentry/syscalls       → sentry/task sentry/fs/nsfs sentry/namespaces sentry/ipc/shm sentry/ipc/sem sentry/ipc/msg sentry/ipc
                         sentry/fs/pipe sentry/fs/eventfd sentry/fs/epoll sentry/fs/timerfd sentry/fs/signalfd sentry/fs/inotify sentry/fs/tmpfs
                         sentry/socket sentry/fdtable sentry/vfs sentry/vfs/lock sentry/futex sentry/seccomp loader sentry/timers sentry/clock procmgr mm mm/memfile
@@ -36,9 +36,11 @@ sentry/fs/nsfs        → sentry/namespaces sentry/vfs procmgr
 sentry/namespaces     → sentry/socket/netns sentry/ipc/shm sentry/ipc/sem sentry/ipc/msg procmgr
 sentry/timers         → sentry/clock procmgr
 
-sentry/socket/netns   → sentry/socket/unix sentry/socket/netlink sentry/socket/netstack sentry/socket sentry/vfs
+sentry/socket/netns   → sentry/socket/hostnet sentry/socket/unix sentry/socket/netlink sentry/socket/netstack sentry/socket sentry/vfs
+sentry/socket/hostnet → sentry/socket/link sentry/socket/netstack hostcall
 sentry/socket/netlink → sentry/socket/netstack sentry/socket sentry/vfs
 sentry/socket/netstack → sentry/socket sentry/vfs
+sentry/socket/link    → hostcall
 sentry/socket/unix    → sentry/socket sentry/vfs
 sentry/socket         → sentry/vfs
 
@@ -123,16 +125,24 @@ var libraries = []struct {
 	{path: "gvisor.dev/gvisor/pkg/abi/linux", by: []string{""}},
 	{path: "gvisor.dev/gvisor/pkg/hostarch", by: []string{""}},
 	{path: "gvisor.dev/gvisor/pkg/waiter", by: []string{"sentry", "sentry/", "procmgr"}},
-	{path: "gvisor.dev/gvisor/pkg/tcpip", by: []string{"sentry/socket/netstack"}},
-	{path: "gvisor.dev/gvisor/pkg/tcpip/header", by: []string{"sentry/socket/netstack"}},
+	{path: "gvisor.dev/gvisor/pkg/log", by: []string{"sentry/socket/netstack"}},
+	{path: "gvisor.dev/gvisor/pkg/buffer", by: []string{"sentry/socket/link"}},
+	{path: "gvisor.dev/gvisor/pkg/tcpip", by: []string{"sentry/socket/"}},
+	{path: "gvisor.dev/gvisor/pkg/tcpip/checksum", by: []string{"sentry/socket/"}},
+	{path: "gvisor.dev/gvisor/pkg/tcpip/header", by: []string{"sentry/socket/"}},
+	{path: "gvisor.dev/gvisor/pkg/tcpip/adapters/gonet", by: []string{"sentry/socket/hostnet"}},
+	{path: "gvisor.dev/gvisor/pkg/tcpip/link/channel", by: []string{"sentry/socket/"}, test: true},
 	{path: "gvisor.dev/gvisor/pkg/tcpip/link/loopback", by: []string{"sentry/socket/netstack"}},
-	{path: "gvisor.dev/gvisor/pkg/tcpip/network/ipv4", by: []string{"sentry/socket/netstack"}},
-	{path: "gvisor.dev/gvisor/pkg/tcpip/network/ipv6", by: []string{"sentry/socket/netstack"}},
-	{path: "gvisor.dev/gvisor/pkg/tcpip/stack", by: []string{"sentry/socket/netstack"}},
-	{path: "gvisor.dev/gvisor/pkg/tcpip/transport/icmp", by: []string{"sentry/socket/netstack"}},
-	{path: "gvisor.dev/gvisor/pkg/tcpip/transport/raw", by: []string{"sentry/socket/netstack"}},
-	{path: "gvisor.dev/gvisor/pkg/tcpip/transport/tcp", by: []string{"sentry/socket/netstack"}},
-	{path: "gvisor.dev/gvisor/pkg/tcpip/transport/udp", by: []string{"sentry/socket/netstack"}},
+	{path: "gvisor.dev/gvisor/pkg/tcpip/network/arp", by: []string{"sentry/socket/"}},
+	{path: "gvisor.dev/gvisor/pkg/tcpip/network/ipv4", by: []string{"sentry/socket/"}},
+	{path: "gvisor.dev/gvisor/pkg/tcpip/network/ipv6", by: []string{"sentry/socket/"}},
+	{path: "gvisor.dev/gvisor/pkg/tcpip/stack", by: []string{"sentry/socket/"}},
+	{path: "gvisor.dev/gvisor/pkg/tcpip/transport/icmp", by: []string{"sentry/socket/"}},
+	{path: "gvisor.dev/gvisor/pkg/tcpip/transport/raw", by: []string{"sentry/socket/"}},
+	{path: "gvisor.dev/gvisor/pkg/tcpip/transport/tcp", by: []string{"sentry/socket/"}},
+	{path: "gvisor.dev/gvisor/pkg/tcpip/transport/udp", by: []string{"sentry/socket/"}},
+	{path: "github.com/vishvananda/netlink", by: []string{"sentry/socket/hostnet"}},
+	{path: "github.com/vishvananda/netlink/nl", by: []string{"sentry/socket/hostnet"}},
 	{path: "gvisor.dev/gvisor/pkg/seccomp", by: []string{"platform/", "hostcall"}},
 	{path: "gvisor.dev/gvisor/pkg/bpf", by: []string{"platform/", "hostcall"}},
 	{path: "github.com/google/btree", by: []string{"mm", "mm/", "sentry/", "procmgr"}},
@@ -162,7 +172,7 @@ var host = []struct {
 	{"syscall", []string{"runsc-lite", "runsc-lite/", "platform/"}},
 	{"os/exec", []string{"runsc-lite/container"}},
 	{"os/user", []string{"runsc-lite"}},
-	{"net", []string{"runsc-lite", "runsc-lite/control", "runsc-lite/sandbox"}},
+	{"net", []string{"runsc-lite", "runsc-lite/control", "runsc-lite/sandbox", "sentry/socket/hostnet"}},
 	{"net/http", nil},
 	{"plugin", nil},
 }

@@ -19,6 +19,7 @@ import (
 // input, output and error, terminal, signals, limits and umask.
 type boot struct {
 	platform string
+	network  string // --network; empty: lo alone
 	trace    traceFlags
 	debug    bool
 
@@ -42,6 +43,9 @@ func (b *boot) run(spec sentry.Spec) (int, error) {
 	spec.Umask = hostcall.Umask()
 	spec.Limits = callersLimits()
 	spec.Hostname = hostname()
+	if spec.Network, err = openNetwork(b.network, spec.Log); err != nil {
+		return exitFailure, err
+	}
 	tracer, finish, err := b.trace.start()
 	if err != nil {
 		return exitFailure, err

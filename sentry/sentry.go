@@ -24,6 +24,7 @@ import (
 	"runsc-lite/sentry/fs/pipe"
 	"runsc-lite/sentry/fs/tmpfs"
 	"runsc-lite/sentry/futex"
+	"runsc-lite/sentry/socket/hostnet"
 	"runsc-lite/sentry/socket/netns"
 	"runsc-lite/sentry/syscalls"
 	"runsc-lite/sentry/task"
@@ -64,8 +65,11 @@ type Spec struct {
 	Hostname string
 	// Memory is how much the sandbox may hold, in bytes; 0: what the host has.
 	Memory uint64
-	Tracer task.Tracer // nil for none
-	Log    *slog.Logger
+	// Network is what a network namespace of the host has, for the sandbox's; nil:
+	// there is lo alone. It is closed with the sandbox, also if Start fails.
+	Network *hostnet.Net
+	Tracer  task.Tracer // nil for none
+	Log     *slog.Logger
 }
 
 // Sandbox is a running sandbox.
@@ -95,6 +99,11 @@ func Start(spec Spec) (_ *Sandbox, err error) {
 			s.Close()
 		}
 	}()
+	if spec.Network != nil {
+		if err := s.net.Attach(spec.Network); err != nil {
+			return nil, fmt.Errorf("taking the network over: %w", err)
+		}
+	}
 	total := hostcall.TotalMemory()
 	if spec.Memory != 0 {
 		total = min(total, spec.Memory)

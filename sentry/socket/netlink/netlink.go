@@ -25,6 +25,8 @@ import (
 type Network interface {
 	Links() []netstack.Link
 	Addresses(index int) []netstack.Address
+	Routes() []netstack.Route
+	Neighbors() []netstack.Neighbor
 }
 
 // Space is the netlink sockets of a network namespace.

@@ -31,8 +31,11 @@ func (c *caller) MaxFiles() uint64           { return 1024 }
 type network struct{}
 
 func (network) Links() []netstack.Link {
-	return []netstack.Link{{Index: 1, Name: "lo", MTU: 65536, RxBytes: 5}}
+	return []netstack.Link{{Index: 1, Name: "lo", MTU: 65536, Flags: unix.IFF_UP | unix.IFF_LOOPBACK | unix.IFF_RUNNING, RxBytes: 5}}
 }
+
+func (network) Routes() []netstack.Route       { return nil }
+func (network) Neighbors() []netstack.Neighbor { return nil }
 
 func (network) Addresses(index int) []netstack.Address {
 	six := make([]byte, 16)

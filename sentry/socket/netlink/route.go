@@ -117,7 +117,7 @@ func (r *request) run(c socket.Caller) error {
 	case unix.RTM_GETRULE:
 		r.dumpRules(family)
 	case unix.RTM_GETNEIGH:
-		// There are no neighbours on lo.
+		r.dumpNeighbors(family)
 	default:
 		return unix.EOPNOTSUPP
 	}
@@ -203,12 +203,16 @@ func (r *request) dumpLinks() {
 func (r *request) link(l *netstack.Link) {
 	w := &r.out
 	r.begin(unix.RTM_NEWLINK)
+	hardware, state, all := uint16(unix.ARPHRD_ETHER), byte(6), []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff} // IF_OPER_UP
+	if l.Loopback() {
+		hardware, state, all = unix.ARPHRD_LOOPBACK, 0, make([]byte, 6) // IF_OPER_UNKNOWN
+	}
 	w.u8(unix.AF_UNSPEC, 0)
-	w.u16(unix.ARPHRD_LOOPBACK)
-	w.u32(uint32(l.Index), unix.IFF_UP|unix.IFF_LOOPBACK|unix.IFF_RUNNING|unix.IFF_LOWER_UP, 0)
+	w.u16(hardware)
+	w.u32(uint32(l.Index), l.Flags|unix.IFF_LOWER_UP, 0)
 	w.attrString(unix.IFLA_IFNAME, l.Name)
 	w.attr32(unix.IFLA_TXQLEN, 1000)
-	w.attr8(unix.IFLA_OPERSTATE, 0) // IF_OPER_UNKNOWN
+	w.attr8(unix.IFLA_OPERSTATE, state)
 	w.attr8(unix.IFLA_LINKMODE, 0)
 	w.attr32(unix.IFLA_MTU, l.MTU)
 	w.attr32(unix.IFLA_MIN_MTU, 0)
@@ -219,8 +223,8 @@ func (r *request) link(l *netstack.Link) {
 	w.attr32(unix.IFLA_NUM_RX_QUEUES, 1)
 	w.attr8(unix.IFLA_CARRIER, 1)
 	w.attrString(unix.IFLA_QDISC, "noqueue")
-	w.attr(unix.IFLA_ADDRESS, make([]byte, 6))
-	w.attr(unix.IFLA_BROADCAST, make([]byte, 6))
+	w.attr(unix.IFLA_ADDRESS, l.MAC[:])
+	w.attr(unix.IFLA_BROADCAST, all)
 	counts := [24]uint64{l.RxCount, l.TxCount, l.RxBytes, l.TxBytes}
 	var wide, narrow []byte
 	for _, n := range counts {
@@ -266,11 +270,15 @@ func familyOf(ip []byte) int {
 func (r *request) address(l *netstack.Link, a *netstack.Address) {
 	w := &r.out
 	r.begin(unix.RTM_NEWADDR)
-	w.u8(byte(familyOf(a.IP)), byte(a.Prefix), unix.IFA_F_PERMANENT, unix.RT_SCOPE_HOST)
+	w.u8(byte(familyOf(a.IP)), byte(a.Prefix), unix.IFA_F_PERMANENT, netstack.Scope(a.IP))
 	w.u32(uint32(l.Index))
 	w.attr(unix.IFA_ADDRESS, a.IP)
 	if len(a.IP) == 4 {
 		w.attr(unix.IFA_LOCAL, a.IP)
+		if !l.Loopback() && a.Prefix < 31 {
+			mask := ^uint32(0) << (32 - a.Prefix)
+			w.attr(unix.IFA_BROADCAST, binary.BigEndian.AppendUint32(nil, binary.BigEndian.Uint32(a.IP)|^mask))
+		}
 		w.attrString(unix.IFA_LABEL, l.Name)
 	}
 	var cache builder
@@ -278,142 +286,6 @@ func (r *request) address(l *netstack.Link, a *netstack.Address) {
 	w.attr(unix.IFA_CACHEINFO, cache.b)
 	w.attr32(unix.IFA_FLAGS, unix.IFA_F_PERMANENT)
 	w.end()
-}
-
-// route is an entry of the local table.
-type route struct {
-	typ    byte
-	dst    []byte
-	prefix int
-	src    []byte
-	link   int
-}
-
-// routes returns the local table: what Linux has for the addresses of lo.
-func (r *request) routes(family int) (list []route) {
-	for _, l := range r.net.Links() {
-		for _, a := range r.net.Addresses(l.Index) {
-			if familyOf(a.IP) != family {
-				continue
-			}
-			if family == unix.AF_INET6 {
-				list = append(list, route{unix.RTN_LOCAL, a.IP, 128, nil, l.Index})
-				continue
-			}
-			mask := ^uint32(0) << (32 - a.Prefix)
-			ip := binary.BigEndian.Uint32(a.IP)
-			list = append(list,
-				route{unix.RTN_LOCAL, binary.BigEndian.AppendUint32(nil, ip&mask), a.Prefix, a.IP, l.Index},
-				route{unix.RTN_LOCAL, a.IP, 32, a.IP, l.Index},
-				route{unix.RTN_BROADCAST, binary.BigEndian.AppendUint32(nil, ip|^mask), 32, a.IP, l.Index})
-		}
-	}
-	return list
-}
-
-// dumpRoutes is RTM_GETROUTE. With strict checking, a table may be given.
-func (r *request) dumpRoutes(family int) {
-	if r.strict && len(r.body) >= 12 {
-		table := uint32(r.body[4])
-		attributes(r.body[12:], func(typ uint16, data []byte) {
-			if typ == unix.RTA_TABLE && len(data) >= 4 {
-				table = binary.LittleEndian.Uint32(data)
-			}
-		})
-		if table != unix.RT_TABLE_UNSPEC && table != unix.RT_TABLE_LOCAL {
-			return
-		}
-	}
-	for _, want := range [...]int{unix.AF_INET, unix.AF_INET6} {
-		if family != unix.AF_UNSPEC && family != want {
-			continue
-		}
-		for _, t := range r.routes(want) {
-			r.route(want, &t, 0)
-		}
-	}
-}
-
-// route is an RTM_NEWROUTE message.
-func (r *request) route(family int, t *route, flags uint32) {
-	w := &r.out
-	// A look-up does not tell the table, unless it is asked for.
-	table, protocol := byte(unix.RT_TABLE_LOCAL), byte(unix.RTPROT_KERNEL)
-	if flags != 0 {
-		table, protocol = unix.RT_TABLE_MAIN, unix.RTPROT_UNSPEC
-	}
-	scope := byte(unix.RT_SCOPE_HOST)
-	switch {
-	case family == unix.AF_INET6, flags != 0:
-		scope = unix.RT_SCOPE_UNIVERSE
-	case t.typ == unix.RTN_BROADCAST:
-		scope = unix.RT_SCOPE_LINK
-	}
-	r.begin(unix.RTM_NEWROUTE)
-	w.u8(byte(family), byte(t.prefix), 0, 0, table, protocol, scope, t.typ)
-	w.u32(flags)
-	w.attr32(unix.RTA_TABLE, uint32(table))
-	w.attr(unix.RTA_DST, t.dst)
-	if t.src != nil {
-		w.attr(unix.RTA_PREFSRC, t.src)
-	}
-	w.attr32(unix.RTA_OIF, uint32(t.link))
-	if family == unix.AF_INET6 {
-		w.attr32(unix.RTA_PRIORITY, 0)
-	}
-	w.end()
-}
-
-// getRoute looks a destination up: ENETUNREACH.
-func (r *request) getRoute() error {
-	if len(r.body) < 12 {
-		return unix.EINVAL
-	}
-	family := int(r.body[0])
-	size := 4
-	switch family {
-	case unix.AF_INET:
-	case unix.AF_INET6:
-		size = 16
-	default:
-		return unix.EOPNOTSUPP
-	}
-	var dst []byte
-	if !attributes(r.body[12:], func(typ uint16, data []byte) {
-		if typ == unix.RTA_DST {
-			dst = data
-		}
-	}) || dst != nil && len(dst) != size {
-		return unix.EINVAL
-	}
-	if dst == nil {
-		dst = make([]byte, size)
-	}
-	for _, t := range r.routes(family) {
-		if samePrefix(t.dst, dst, t.prefix) {
-			const cloned, local = 0x200, 0x80000000 // RTM_F_CLONED, RTCF_LOCAL
-			found := route{t.typ, dst, 8 * size, t.src, t.link}
-			if found.src == nil {
-				found.src = dst
-			}
-			r.route(family, &found, cloned|local)
-			return nil
-		}
-	}
-	return unix.ENETUNREACH
-}
-
-func samePrefix(a, b []byte, bits int) bool {
-	for i := 0; i < bits; i += 8 {
-		mask := byte(0xff)
-		if bits-i < 8 {
-			mask <<= 8 - (bits - i)
-		}
-		if (a[i/8]^b[i/8])&mask != 0 {
-			return false
-		}
-	}
-	return true
 }
 
 // dumpRules is RTM_GETRULE: the rules that are there from the beginning.

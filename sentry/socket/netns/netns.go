@@ -1,7 +1,7 @@
 // Package netns is a network namespace: all families of sockets together.
 //
 // The network stack is made when something first asks for it: a sandbox that uses
-// no network does not pay for one.
+// no network does not pay for one. It has lo, and what Attach gives it.
 package netns
 
 import (
@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"runsc-lite/sentry/socket"
+	"runsc-lite/sentry/socket/hostnet"
 	"runsc-lite/sentry/socket/netlink"
 	"runsc-lite/sentry/socket/netstack"
 	local "runsc-lite/sentry/socket/unix"
@@ -26,6 +27,7 @@ type Namespace struct {
 
 	mu     sync.Mutex
 	stack  *netstack.Stack // nil until it is needed
+	host   *hostnet.Net    // nil: there is lo alone
 	closed bool
 }
 
@@ -54,6 +56,19 @@ func (n *Namespace) Stack() (*netstack.Stack, error) {
 	return s, err
 }
 
+// Attach gives the namespace what a network namespace of the host has. h is closed
+// with it.
+func (n *Namespace) Attach(h *hostnet.Net) error {
+	s, err := n.Stack()
+	if err != nil {
+		return err
+	}
+	n.mu.Lock()
+	n.host = h
+	n.mu.Unlock()
+	return h.Start(s)
+}
+
 // made returns the network stack if there is one.
 func (n *Namespace) made() *netstack.Stack {
 	n.mu.Lock()
@@ -64,9 +79,12 @@ func (n *Namespace) made() *netstack.Stack {
 // Close ends the network stack, once its last socket is gone.
 func (n *Namespace) Close() {
 	n.mu.Lock()
-	s := n.stack
-	n.stack, n.closed = nil, true
+	s, h := n.stack, n.host
+	n.stack, n.host, n.closed = nil, nil, true
 	n.mu.Unlock()
+	if h != nil {
+		h.Close()
+	}
 	if s != nil {
 		s.Close()
 	}

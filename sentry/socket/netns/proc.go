@@ -25,11 +25,19 @@ func (n *Namespace) Files() []File {
 			}
 		}
 	}
+	show := func(header string, more func(*netstack.Stack, *bytes.Buffer)) func(*bytes.Buffer) {
+		return func(b *bytes.Buffer) {
+			b.WriteString(header)
+			if s := n.made(); s != nil {
+				more(s, b)
+			}
+		}
+	}
 	text := func(s string) func(*bytes.Buffer) { return func(b *bytes.Buffer) { b.WriteString(s) } }
 	return []File{
-		{"arp", text("IP address       HW type     Flags       HW address            Mask     Device\n")},
+		{"arp", show("IP address       HW type     Flags       HW address            Mask     Device\n", (*netstack.Stack).ARPTable)},
 		{"dev", n.dev},
-		{"if_inet6", text("00000000000000000000000000000001 01 80 10 80       lo\n")},
+		{"if_inet6", n.ifInet6},
 		{"igmp", text("Idx\tDevice    : Count Querier\tGroup    Users Timer\tReporter\n")},
 		{"netlink", text("sk               Eth Pid        Groups   Rmem     Wmem     Dump  Locks    Drops    Inode\n")},
 		{"netstat", text("TcpExt: SyncookiesSent SyncookiesRecv SyncookiesFailed\nTcpExt: 0 0 0\nIpExt: InNoRoutes InTruncatedPkts\nIpExt: 0 0\n")},
@@ -37,7 +45,7 @@ func (n *Namespace) Files() []File {
 		{"ptype", text("Type Device      Function\n0800          ip_rcv\n86dd          ipv6_rcv\n")},
 		{"raw", text(netstack.TCPHeader)},
 		{"raw6", text(netstack.TCP6Header)},
-		{"route", text(fmt.Sprintf("%-127s\n", "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT"))},
+		{"route", show(fmt.Sprintf("%-127s\n", "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT"), (*netstack.Stack).RouteTable)},
 		{"ipv6_route", text("00000000000000000000000000000001 80 00000000000000000000000000000000 00 00000000000000000000000000000000 00000000 00000001 00000000 80200001       lo\n")},
 		{"snmp", n.snmp},
 		{"sockstat", n.sockstat},
@@ -48,6 +56,15 @@ func (n *Namespace) Files() []File {
 		{"udp6", table(netstack.UDP6Header, false, true)},
 		{"unix", n.local.Table},
 	}
+}
+
+// ifInet6 is /proc/net/if_inet6.
+func (n *Namespace) ifInet6(b *bytes.Buffer) {
+	if s := n.made(); s != nil {
+		s.AddressTable(b)
+		return
+	}
+	b.WriteString("00000000000000000000000000000001 01 80 10 80       lo\n")
 }
 
 // dev is /proc/net/dev.

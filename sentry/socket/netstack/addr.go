@@ -69,6 +69,7 @@ func (s *Socket) target(sa []byte) (tcpip.FullAddress, error) {
 	if s.family == unix.AF_INET6 && to.Addr.Len() == 4 {
 		to.Addr = map4(to.Addr)
 	}
+	s.forwarded(&to)
 	return to, nil
 }
 
@@ -83,6 +84,7 @@ func map4(a tcpip.Address) tcpip.Address {
 
 // sockaddr adds an address of the stack to b, as s shows it.
 func (s *Socket) sockaddr(b []byte, a tcpip.FullAddress) []byte {
+	s.shown(&a)
 	out := socket.Inet{Family: s.family, Port: a.Port}
 	switch a.Addr.Len() {
 	case 4:

@@ -59,10 +59,7 @@ func putInt(mem vfs.Memory, arg uint64, n int) error {
 	return err
 }
 
-const (
-	ifreqSize  = 40 // sizeof(struct ifreq)
-	loopbackIF = unix.IFF_UP | unix.IFF_LOOPBACK | unix.IFF_RUNNING
-)
+const ifreqSize = 40 // sizeof(struct ifreq)
 
 // Ioctl is netdevice(7): requests about links, which any socket takes. ENOTTY for
 // others.
@@ -97,12 +94,16 @@ func (s *Stack) Ioctl(mem vfs.Memory, request uint32, arg uint64) (uint64, error
 		return 0, unix.ENODEV
 	}
 	clear(val)
+	link, ok := s.LinkByIndex(int(id))
+	if !ok {
+		return 0, unix.ENODEV // it was taken away
+	}
 	addr, mask, has := s.address4(id)
 	switch request {
 	case unix.SIOCGIFINDEX:
 		le.PutUint32(val, uint32(id))
 	case unix.SIOCGIFFLAGS:
-		le.PutUint16(val, loopbackIF)
+		le.PutUint16(val, uint16(link.Flags))
 	case unix.SIOCGIFADDR, unix.SIOCGIFNETMASK, unix.SIOCGIFBRDADDR, unix.SIOCGIFDSTADDR:
 		if !has {
 			return 0, unix.EADDRNOTAVAIL
@@ -112,13 +113,19 @@ func (s *Stack) Ioctl(mem vfs.Memory, request uint32, arg uint64) (uint64, error
 		case unix.SIOCGIFNETMASK:
 			addr = mask
 		case unix.SIOCGIFBRDADDR:
-			addr = [4]byte{}
+			if addr = broadcast(addr, mask); link.Loopback() {
+				addr = [4]byte{}
+			}
 		}
 		copy(val[4:], addr[:])
 	case unix.SIOCGIFHWADDR:
-		le.PutUint16(val, unix.ARPHRD_LOOPBACK)
+		le.PutUint16(val, unix.ARPHRD_ETHER)
+		if link.Loopback() {
+			le.PutUint16(val, unix.ARPHRD_LOOPBACK)
+		}
+		copy(val[2:], link.MAC[:])
 	case unix.SIOCGIFMTU:
-		le.PutUint32(val, LoopbackMTU)
+		le.PutUint32(val, link.MTU)
 	case unix.SIOCGIFTXQLEN:
 		le.PutUint32(val, 1000)
 	}
@@ -137,6 +144,14 @@ func (s *Stack) address4(id tcpip.NICID) (addr, mask [4]byte, ok bool) {
 	return addr, mask, false
 }
 
+// broadcast returns the address of all hosts of a network.
+func broadcast(addr, mask [4]byte) (all [4]byte) {
+	for i := range all {
+		all[i] = addr[i] | ^mask[i]
+	}
+	return all
+}
+
 // ifconf is SIOCGIFCONF: an entry for each IPv4 address.
 func (s *Stack) ifconf(mem vfs.Memory, arg uint64) error {
 	var c [16]byte
@@ -146,13 +161,13 @@ func (s *Stack) ifconf(mem vfs.Memory, arg uint64) error {
 	le := binary.LittleEndian
 	room, to := int32(le.Uint32(c[:])), le.Uint64(c[8:])
 	var out bytes.Buffer
-	for id, info := range s.NICInfo() {
-		addr, _, ok := s.address4(id)
+	for _, l := range s.Links() {
+		addr, _, ok := s.address4(tcpip.NICID(l.Index))
 		if !ok {
 			continue
 		}
 		var req [ifreqSize]byte
-		copy(req[:unix.IFNAMSIZ-1], info.Name)
+		copy(req[:unix.IFNAMSIZ-1], l.Name)
 		le.PutUint16(req[unix.IFNAMSIZ:], unix.AF_INET)
 		copy(req[unix.IFNAMSIZ+4:], addr[:])
 		out.Write(req[:])

@@ -141,7 +141,7 @@ func (s *Socket) membership4(value []byte) (m tcpip.MembershipOption, err error)
 // member joins or leaves a group.
 func (s *Socket) member(join bool, m tcpip.MembershipOption) error {
 	if m.NIC == 0 && m.InterfaceAddr.Len() == 0 {
-		m.NIC = Loopback // the one link
+		m.NIC = s.stack.groupLink(m.MulticastAddr)
 	}
 	var terr tcpip.Error
 	if join {
@@ -227,7 +227,7 @@ func (s *Socket) getIP(name, max int) ([]byte, error) {
 		if _, terr := s.ep.GetRemoteAddress(); terr != nil {
 			return nil, unix.ENOTCONN
 		}
-		return socket.IntValue(LoopbackMTU, max), nil
+		return socket.IntValue(s.pathMTU(), max), nil
 	case unix.IP_MULTICAST_IF:
 		var o tcpip.MulticastInterfaceOption
 		if terr := s.ep.GetSockOpt(&o); terr != nil {
@@ -386,7 +386,7 @@ func (s *Socket) getIPv6(name, max int) ([]byte, error) {
 		if _, terr := s.ep.GetRemoteAddress(); terr != nil {
 			return nil, unix.ENOTCONN
 		}
-		return socket.IntValue(LoopbackMTU, max), nil
+		return socket.IntValue(s.pathMTU(), max), nil
 	}
 	return nil, unix.ENOPROTOOPT
 }

@@ -8,9 +8,7 @@ import (
 	"slices"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
-	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv6"
-	"gvisor.dev/gvisor/pkg/tcpip/stack"
 )
 
 // Headers of the tables of /proc/net.
@@ -60,6 +58,7 @@ func (s *Stack) Table(b *bytes.Buffer, isTCP, v6 bool) {
 		if terr != nil {
 			remote = tcpip.FullAddress{}
 		}
+		x.shown(&remote)
 		size, st := 4, tcpClose
 		if v6 {
 			size = 16
@@ -120,32 +119,6 @@ func (s *Stack) Counts() (c Counts) {
 	return c
 }
 
-// Link is one link, for /proc/net/dev and netlink.
-type Link struct {
-	Index            int
-	Name             string
-	MTU              uint32
-	RxBytes, RxCount uint64
-	TxBytes, TxCount uint64
-}
-
-// Links lists the links.
-func (s *Stack) Links() []Link {
-	var list []Link
-	for id, i := range s.NICInfo() {
-		list = append(list, linkOf(id, i))
-	}
-	return list
-}
-
-func linkOf(id tcpip.NICID, i stack.NICInfo) Link {
-	return Link{
-		Index: int(id), Name: i.Name, MTU: i.MTU,
-		RxBytes: i.Stats.Rx.Bytes.Value(), RxCount: i.Stats.Rx.Packets.Value(),
-		TxBytes: i.Stats.Tx.Bytes.Value(), TxCount: i.Stats.Tx.Packets.Value(),
-	}
-}
-
 // SNMP writes /proc/net/snmp.
 func (s *Stack) SNMP(b *bytes.Buffer) {
 	st := s.Stats()
@@ -162,22 +135,4 @@ func (s *Stack) SNMP(b *bytes.Buffer) {
 	b.WriteString("Udp: InDatagrams NoPorts InErrors OutDatagrams RcvbufErrors SndbufErrors InCsumErrors IgnoredMulti MemErrors\n")
 	fmt.Fprintf(b, "Udp: %d %d %d %d %d 0 %d 0 0\n", u.PacketsReceived.Value(), u.UnknownPortErrors.Value(),
 		u.MalformedPacketsReceived.Value(), u.PacketsSent.Value(), u.ReceiveBufferErrors.Value(), u.ChecksumErrors.Value())
-}
-
-// Addresses lists the addresses of a link: IP, and length of the prefix.
-func (s *Stack) Addresses(index int) []Address {
-	var list []Address
-	for _, a := range s.AllAddresses()[tcpip.NICID(index)] {
-		if a.AddressWithPrefix.Address == header.IPv4Broadcast {
-			continue // each link of the stack has it
-		}
-		list = append(list, Address{IP: a.AddressWithPrefix.Address.AsSlice(), Prefix: a.AddressWithPrefix.PrefixLen})
-	}
-	return list
-}
-
-// Address is an address of a link.
-type Address struct {
-	IP     []byte // 4 or 16 bytes
-	Prefix int
 }

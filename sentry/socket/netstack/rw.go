@@ -214,7 +214,8 @@ func (s *Socket) sendControl(o *overrides, items []socket.Item) error {
 			if len(i.Data) < 12 {
 				return unix.EINVAL
 			}
-			// There is one link, and the route chooses the address.
+			// The route chooses the link and the address: the stack takes neither
+			// for one packet of IPv4.
 		case i.Level == unix.SOL_IPV6 && i.Type == unix.IPV6_PKTINFO && s.family == unix.AF_INET6:
 			if len(i.Data) < 20 {
 				return unix.EINVAL

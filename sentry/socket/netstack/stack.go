@@ -2,22 +2,25 @@
 // (gvisor.dev/gvisor/pkg/tcpip).
 //
 // A Stack is made when it is first needed. It has one link, lo, with 127.0.0.1/8
-// and ::1. A Socket wraps an endpoint of it: what Linux and the stack say
+// and ::1; Configure gives it others, with their addresses and routes. A Socket wraps an endpoint of it: what Linux and the stack say
 // differently, addresses, options, errors, is translated here, and nothing else.
 // The endpoint reads and writes guest memory itself; there is no copy in between.
 //
-// Lock order: the stack's own locks; Socket has none that is held while the stack
-// is called.
+// Lock order: Stack.configMu, the stack's own locks; Socket has none that is held
+// while the stack is called.
 package netstack
 
 import (
+	"io"
 	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
+	"gvisor.dev/gvisor/pkg/log"
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/link/loopback"
+	"gvisor.dev/gvisor/pkg/tcpip/network/arp"
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv6"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
@@ -61,6 +64,11 @@ type Stack struct {
 	// ends are the TCP sockets that are connected.
 	ends map[stack.TransportEndpointID]*Socket
 
+	configMu sync.Mutex
+	links    map[int]*LinkConfig // beside lo
+	routes   []Route
+	forward  atomic.Pointer[forward]
+
 	pages     sync.Pool // *[pageSize]byte
 	shortUsed atomic.Int64
 	spare     spare
@@ -68,12 +76,14 @@ type Stack struct {
 
 // New makes a stack. numbers gives its sockets their inode numbers.
 func New(numbers *socket.Numbers) (*Stack, error) {
-	s := &Stack{numbers: numbers, all: map[*Socket]struct{}{}, ends: map[stack.TransportEndpointID]*Socket{}, Stack: stack.New(stack.Options{
-		NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol, ipv6.NewProtocol},
-		TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol, udp.NewProtocol, icmp.NewProtocol4, icmp.NewProtocol6},
-		HandleLocal:        true,
-		RawFactory:         raw.EndpointFactory{},
-	})}
+	quiet()
+	s := &Stack{numbers: numbers, all: map[*Socket]struct{}{}, ends: map[stack.TransportEndpointID]*Socket{},
+		links: map[int]*LinkConfig{}, Stack: stack.New(stack.Options{
+			NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol, ipv6.NewProtocol, arp.NewProtocol},
+			TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol, udp.NewProtocol, icmp.NewProtocol4, icmp.NewProtocol6},
+			HandleLocal:        true,
+			RawFactory:         raw.EndpointFactory{},
+		})}
 	s.sockets.Store(1)
 	if err := s.configure(); err != nil {
 		s.Destroy()
@@ -81,6 +91,10 @@ func New(numbers *socket.Numbers) (*Stack, error) {
 	}
 	return s, nil
 }
+
+// quiet has the stack log nothing: what a peer sends would be told to the runner's
+// user, line by line.
+var quiet = sync.OnceFunc(func() { log.SetTarget(&log.Writer{Next: io.Discard}) })
 
 func (s *Stack) configure() tcpip.Error {
 	sack, moderate, ttl := tcpip.TCPSACKEnabled(true), tcpip.TCPModerateReceiveBufferOption(true), tcpip.DefaultTTLOption(defaultTTL)
@@ -118,10 +132,7 @@ func (s *Stack) configure() tcpip.Error {
 			return err
 		}
 	}
-	s.SetRouteTable([]tcpip.Route{
-		{Destination: header.IPv4LoopbackSubnet, NIC: Loopback},
-		{Destination: header.IPv6Loopback.WithPrefix().Subnet(), NIC: Loopback},
-	})
+	s.SetRouteTable(loopbackRoutes())
 	return nil
 }
 
