@@ -126,7 +126,7 @@ var libraries = []struct {
 	{path: "gvisor.dev/gvisor/pkg/hostarch", by: []string{""}},
 	{path: "gvisor.dev/gvisor/pkg/waiter", by: []string{"sentry", "sentry/", "procmgr"}},
 	{path: "gvisor.dev/gvisor/pkg/log", by: []string{"sentry/socket/netstack"}},
-	{path: "gvisor.dev/gvisor/pkg/buffer", by: []string{"sentry/socket/link"}},
+	{path: "gvisor.dev/gvisor/pkg/buffer", by: []string{"sentry/socket/"}},
 	{path: "gvisor.dev/gvisor/pkg/tcpip", by: []string{"sentry/socket/"}},
 	{path: "gvisor.dev/gvisor/pkg/tcpip/checksum", by: []string{"sentry/socket/"}},
 	{path: "gvisor.dev/gvisor/pkg/tcpip/header", by: []string{"sentry/socket/"}},

@@ -41,7 +41,8 @@ func (n *Net) look() (*netstack.Config, error) {
 		for _, a := range addrs {
 			at, ok := known[a.LinkIndex]
 			if p, valid := prefix(a.IPNet); ok && valid {
-				c.Links[at].Addresses = append(c.Links[at].Addresses, p)
+				all, _ := netip.AddrFromSlice(a.Broadcast)
+				c.Links[at].Addresses = append(c.Links[at].Addresses, netstack.LinkAddress{Prefix: p, Broadcast: all.Unmap()})
 			}
 		}
 		routes, err := again(func() ([]netlink.Route, error) {

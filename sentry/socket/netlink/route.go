@@ -275,9 +275,8 @@ func (r *request) address(l *netstack.Link, a *netstack.Address) {
 	w.attr(unix.IFA_ADDRESS, a.IP)
 	if len(a.IP) == 4 {
 		w.attr(unix.IFA_LOCAL, a.IP)
-		if !l.Loopback() && a.Prefix < 31 {
-			mask := ^uint32(0) << (32 - a.Prefix)
-			w.attr(unix.IFA_BROADCAST, binary.BigEndian.AppendUint32(nil, binary.BigEndian.Uint32(a.IP)|^mask))
+		if a.Broadcast != nil {
+			w.attr(unix.IFA_BROADCAST, a.Broadcast)
 		}
 		w.attrString(unix.IFA_LABEL, l.Name)
 	}

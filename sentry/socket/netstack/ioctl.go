@@ -113,9 +113,7 @@ func (s *Stack) Ioctl(mem vfs.Memory, request uint32, arg uint64) (uint64, error
 		case unix.SIOCGIFNETMASK:
 			addr = mask
 		case unix.SIOCGIFBRDADDR:
-			if addr = broadcast(addr, mask); link.Loopback() {
-				addr = [4]byte{}
-			}
+			addr = s.broadcast4(id)
 		}
 		copy(val[4:], addr[:])
 	case unix.SIOCGIFHWADDR:
@@ -144,10 +142,13 @@ func (s *Stack) address4(id tcpip.NICID) (addr, mask [4]byte, ok bool) {
 	return addr, mask, false
 }
 
-// broadcast returns the address of all hosts of a network.
-func broadcast(addr, mask [4]byte) (all [4]byte) {
-	for i := range all {
-		all[i] = addr[i] | ^mask[i]
+// broadcast4 returns the broadcast address of a link's first IPv4 address.
+func (s *Stack) broadcast4(id tcpip.NICID) (all [4]byte) {
+	for _, a := range s.Addresses(int(id)) {
+		if len(a.IP) == 4 {
+			copy(all[:], a.Broadcast)
+			break
+		}
 	}
 	return all
 }

@@ -132,6 +132,9 @@ func (s *Socket) membership4(value []byte) (m tcpip.MembershipOption, err error)
 	if len(value) >= 12 {
 		m.NIC = tcpip.NICID(binary.LittleEndian.Uint32(value[8:]))
 	}
+	if m.NIC == 0 {
+		m.NIC = s.stack.linkOf(m.InterfaceAddr)
+	}
 	if value[0]>>4 != 0xe {
 		return m, unix.EINVAL
 	}
@@ -178,6 +181,9 @@ func (s *Socket) multicastLink(value []byte) error {
 	}
 	if len(value) >= 12 {
 		o.NIC = tcpip.NICID(binary.LittleEndian.Uint32(value[8:]))
+	}
+	if o.NIC == 0 {
+		o.NIC = s.stack.linkOf(o.InterfaceAddr)
 	}
 	if terr := s.ep.SetSockOpt(&o); terr != nil {
 		return unix.EADDRNOTAVAIL

@@ -32,11 +32,17 @@ type LinkConfig struct {
 	Name      string
 	MAC       [6]byte
 	MTU       uint32
-	Addresses []netip.Prefix // with the bits of the host
+	Addresses []LinkAddress
 	// Open makes the link. It is called once, when the link is new; Gone when it
 	// was taken away, and is not in use any more.
 	Open func() (stack.LinkEndpoint, error)
 	Gone func()
+}
+
+// LinkAddress is an address of a link: the prefix has the bits of the host.
+type LinkAddress struct {
+	netip.Prefix
+	Broadcast netip.Addr // invalid: there is none
 }
 
 // Route is a route of the main table.
@@ -90,6 +96,9 @@ func (s *Stack) Configure(c *Config) error {
 }
 
 func (s *Stack) removeLink(l *LinkConfig) {
+	for _, a := range l.Addresses {
+		s.mirror(a, false)
+	}
 	s.RemoveNIC(tcpip.NICID(l.Index))
 	delete(s.links, l.Index)
 	if l.Gone != nil {
@@ -121,6 +130,7 @@ func (s *Stack) setLink(l LinkConfig) error {
 	for _, a := range have.Addresses {
 		if !slices.Contains(l.Addresses, a) {
 			s.RemoveAddress(id, addressOf(a.Addr()))
+			s.mirror(a, false)
 		}
 	}
 	for _, a := range l.Addresses {
@@ -132,10 +142,44 @@ func (s *Stack) setLink(l LinkConfig) error {
 			AddressWithPrefix: tcpip.AddressWithPrefix{Address: addressOf(a.Addr()), PrefixLen: a.Bits()},
 		}, stack.AddressProperties{}); terr != nil {
 			errs = append(errs, fmt.Errorf("address %v: %w", a, errno(terr)))
+			continue
 		}
+		s.mirror(a, true)
 	}
 	have.Addresses = slices.Clone(l.Addresses)
 	return errors.Join(errs...)
+}
+
+// mirror gives lo an IPv4 address of another link, which Addresses does not show. What
+// is sent there goes through lo, and the stack answers echo requests only for
+// addresses that the link has.
+func (s *Stack) mirror(a LinkAddress, add bool) {
+	switch {
+	case !a.Addr().Is4():
+	case add:
+		s.AddProtocolAddress(Loopback, tcpip.ProtocolAddress{
+			Protocol:          ipv4.ProtocolNumber,
+			AddressWithPrefix: tcpip.AddressWithPrefix{Address: addressOf(a.Addr()), PrefixLen: 32},
+		}, stack.AddressProperties{})
+	default:
+		s.RemoveAddress(Loopback, addressOf(a.Addr()))
+	}
+}
+
+// linkOf returns the link that has an IPv4 address: 0 if none has.
+func (s *Stack) linkOf(a tcpip.Address) tcpip.NICID {
+	for id, addrs := range s.AllAddresses() {
+		for _, x := range addrs {
+			if x.AddressWithPrefix.Address == a && !mirrored(id, a) {
+				return id
+			}
+		}
+	}
+	return 0
+}
+
+func mirrored(id tcpip.NICID, a tcpip.Address) bool {
+	return id == Loopback && a.Len() == 4 && !header.IPv4LoopbackSubnet.Contains(a)
 }
 
 func addressOf(a netip.Addr) tcpip.Address { return tcpip.AddrFromSlice(a.AsSlice()) }
@@ -294,18 +338,28 @@ func (s *Stack) LinkByIndex(index int) (Link, bool) {
 
 // Address is an address of a link.
 type Address struct {
-	IP     []byte // 4 or 16 bytes
-	Prefix int
+	IP        []byte // 4 or 16 bytes
+	Prefix    int
+	Broadcast []byte // nil: there is none
 }
 
 // Addresses lists the addresses of a link.
 func (s *Stack) Addresses(index int) []Address {
+	s.configMu.Lock()
+	defer s.configMu.Unlock()
 	var list []Address
-	for _, a := range s.AllAddresses()[tcpip.NICID(index)] {
-		if a.AddressWithPrefix.Address == header.IPv4Broadcast {
-			continue // each link of the stack has it
+	if l := s.links[index]; l != nil {
+		for _, a := range l.Addresses {
+			list = append(list, Address{IP: a.Addr().AsSlice(), Prefix: a.Bits(), Broadcast: a.Broadcast.AsSlice()})
 		}
-		list = append(list, Address{IP: a.AddressWithPrefix.Address.AsSlice(), Prefix: a.AddressWithPrefix.PrefixLen})
+		return list
+	}
+	for _, a := range s.AllAddresses()[tcpip.NICID(index)] {
+		ip := a.AddressWithPrefix.Address
+		if ip == header.IPv4Broadcast || mirrored(tcpip.NICID(index), ip) {
+			continue // each link of the stack has the first
+		}
+		list = append(list, Address{IP: ip.AsSlice(), Prefix: a.AddressWithPrefix.PrefixLen})
 	}
 	return list
 }
