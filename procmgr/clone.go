@@ -34,8 +34,8 @@ func (o *CloneOptions) check(t *Thread) error {
 //
 // ErrInterrupted: a signal, a stop or t's end is due first; the call is to begin
 // anew after that, so that a signal to a process group reaches each process that
-// ever comes from it. EINVAL: flags that do not go together. EAGAIN: RLIMIT_NPROC, or
-// no ids left. EEXIST: a wanted id is taken. EPERM: ids may not be chosen, or no
+// ever comes from it. EINVAL: flags that do not go together. EAGAIN: RLIMIT_NPROC,
+// LimitTasks, or no ids left. EEXIST: a wanted id is taken. EPERM: ids may not be chosen, or no
 // namespace made. ENOSPC: pid namespaces nested too deep. ENOMEM: the init of the
 // namespace has ended.
 func (tb *Table) Fork(t *Thread, o CloneOptions) (*Thread, error) {
@@ -54,6 +54,10 @@ func (tb *Table) fork(t *Thread, o CloneOptions, interrupt uint32) (*Thread, err
 	}
 	tb.mu.Lock()
 	defer tb.mu.Unlock()
+	if limit := tb.maxTasks.Load(); limit > 0 && int64(tb.root.threads) >= limit {
+		tb.chargeThread(u, -1)
+		return nil, unix.EAGAIN
+	}
 	th, err := tb.forkCharged(t, u, creds, &o, interrupt)
 	if err != nil {
 		tb.chargeThread(u, -1)

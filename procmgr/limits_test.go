@@ -151,3 +151,32 @@ func TestPriority(t *testing.T) {
 	set(init, unix.PRIO_USER, 5, 3, nil)
 	get(unix.PRIO_USER, 5, 3)
 }
+
+func TestLimitTasks(t *testing.T) {
+	tb, init := newTable(t)
+	tb.LimitTasks(3)
+	first, err := tb.Fork(init, CloneOptions{ExitSignal: unix.SIGCHLD})
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := tb.Fork(init, CloneOptions{ExitSignal: unix.SIGCHLD})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tb.Fork(init, CloneOptions{ExitSignal: unix.SIGCHLD}); err != unix.EAGAIN {
+		t.Errorf("one more than the limit: %v", err)
+	}
+	first.Abort()
+	third, err := tb.Fork(init, CloneOptions{ExitSignal: unix.SIGCHLD})
+	if err != nil {
+		t.Errorf("after one is gone: %v", err)
+	}
+	tb.LimitTasks(0)
+	fourth, err := tb.Fork(init, CloneOptions{ExitSignal: unix.SIGCHLD})
+	if err != nil {
+		t.Errorf("without a limit: %v", err)
+	}
+	for _, th := range []*Thread{second, third, fourth} {
+		th.Abort()
+	}
+}

@@ -45,7 +45,8 @@ type Table struct {
 
 	userNamespaces atomic.Uint64 // that were made
 
-	lastPID atomic.Int64
+	lastPID  atomic.Int64
+	maxTasks atomic.Int64 // 0: as many as there are ids
 
 	userMu sync.Mutex
 	users  map[uint32]*user
@@ -173,6 +174,11 @@ func (tb *Table) ProcessCount() int { return int(tb.processes.Load()) }
 
 // ThreadCount returns how many threads there are.
 func (tb *Table) ThreadCount() int { return int(tb.threads.Load()) }
+
+// LimitTasks bounds how many threads there may be at once, those that nobody has waited
+// for included (Linux's pids controller); 0: as many as there are ids. What is above a
+// new limit stays.
+func (tb *Table) LimitTasks(n int64) { tb.maxTasks.Store(n) }
 
 // Forks returns how many processes and threads were made so far.
 func (tb *Table) Forks() uint64 { return tb.forks.Load() }

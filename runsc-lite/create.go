@@ -53,6 +53,7 @@ func (m *making) make(g *globals, log *slog.Logger, id string, foreground bool) 
 	o := container.Options{
 		ID: id, Platform: g.platform, Bundle: b, PidFile: m.pidFile,
 		Stdio: [3]*os.File{os.Stdin, os.Stdout, os.Stderr}, Log: g.logFile, Debug: g.debug, Warn: log,
+		SystemdCgroup: g.systemdCgroup, Rootless: g.isRootless(),
 	}
 	if o.Log == nil && g.debug {
 		o.Log = os.Stderr
@@ -181,7 +182,7 @@ func (c *runCommand) run(g *globals, log *slog.Logger, id string) (int, error) {
 		}
 	}
 	forward := forwardSignals(func(sig unix.Signal) {
-		if err := store.Kill(id, sig, false); err != nil && !errors.Is(err, container.ErrNotRunning) {
+		if err := store.Kill(id, sig, false, log); err != nil && !errors.Is(err, container.ErrNotRunning) {
 			log.Warn("passing on a signal", "signal", unix.SignalName(sig), "err", err)
 		}
 	}, con.follow, c.detach)

@@ -69,7 +69,7 @@ func (k *killCommand) SetFlags(f *flag.FlagSet) {
 		f.BoolVar(&k.all, name, false, "send it to all processes of the container")
 	}
 }
-func (k *killCommand) do(g *globals, _ *slog.Logger, args []string) (int, error) {
+func (k *killCommand) do(g *globals, log *slog.Logger, args []string) (int, error) {
 	args, err := k.after(args)
 	if err != nil {
 		return 0, err
@@ -83,7 +83,7 @@ func (k *killCommand) do(g *globals, _ *slog.Logger, args []string) (int, error)
 			return 0, err
 		}
 	}
-	return 0, g.store().Kill(args[0], sig, k.all)
+	return 0, g.store().Kill(args[0], sig, k.all, log)
 }
 
 // after takes flags from behind the id, where engines put them.

@@ -40,7 +40,7 @@ func run() int {
 	c.Register(do, "")
 	c.Register(&packCommand{}, "")
 	c.Register(&unpackCommand{}, "")
-	c.Register(&psCommand{}, "")
+	c.Register(&psCommand{g: &g}, "")
 	c.Register(&topCommand{}, "")
 	c.Register(platformsCommand{}, "")
 	c.Register(syscallsCommand{}, "")
@@ -48,7 +48,7 @@ func run() int {
 	status := -1 // of a verb of the OCI runtime; -1: another one ran
 	for _, v := range []runtimeVerb{
 		&createCommand{}, startCommand{}, stateCommand{}, &killCommand{}, &deleteCommand{}, &runCommand{},
-		waitCommand{}, &listCommand{},
+		waitCommand{}, &listCommand{}, pauseCommand{}, resumeCommand{}, &updateCommand{}, &eventsCommand{},
 	} {
 		c.Register(runtimeCommand{v, &g, 1, &status}, "of an OCI runtime")
 	}

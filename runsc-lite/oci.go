@@ -53,6 +53,11 @@ func defaultRoot() string {
 	return filepath.Join(os.TempDir(), fmt.Sprintf("runsc-lite-%d", os.Geteuid()), "containers")
 }
 
+// isRootless says whether what only root may do is done without.
+func (g *globals) isRootless() bool {
+	return g.rootless == "true" || g.rootless != "false" && os.Geteuid() != 0
+}
+
 // start opens the log, which engines read.
 func (g *globals) start() (*slog.Logger, error) {
 	var w io.Writer = os.Stderr

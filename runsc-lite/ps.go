@@ -18,15 +18,20 @@ import (
 )
 
 // psCommand prints the process trees of running sandboxes.
-type psCommand struct{ json bool }
+type psCommand struct {
+	g      *globals
+	json   bool
+	format string
+}
 
 func (*psCommand) Name() string     { return "ps" }
 func (*psCommand) Synopsis() string { return "show the processes of running sandboxes" }
 func (*psCommand) Usage() string {
 	return `ps [flags] [SANDBOX…]
+ps [flags] CONTAINER-ID
 
 Shows the process trees of the user's sandboxes, or of those named: a sandbox is
-named by the host pid of its runner. TIME is processor time, CALLS are the system
+named by the host pid of its runner. Of a container, it shows the processes in it. TIME is processor time, CALLS are the system
 calls that the sandbox's kernel was asked.
 
 `
@@ -34,9 +39,15 @@ calls that the sandbox's kernel was asked.
 
 func (p *psCommand) SetFlags(f *flag.FlagSet) {
 	f.BoolVar(&p.json, "json", false, "print JSON: an array of sandboxes")
+	for _, name := range []string{"format", "f"} {
+		f.StringVar(&p.format, name, "table", "of a container: table, or json for the ids of its processes on the host")
+	}
 }
 
 func (p *psCommand) Execute(_ context.Context, f *flag.FlagSet, _ ...any) subcommands.ExitStatus {
+	if f.NArg() > 0 && p.g.has(f.Arg(0)) {
+		return p.container(f.Arg(0))
+	}
 	reports, err := ask(f.Args())
 	if err == nil && p.json {
 		if reports == nil {

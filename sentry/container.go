@@ -144,6 +144,15 @@ func (c *Container) who(tree *vfs.Namespace) (*vfs.Caller, func()) {
 	return caller(where, procmgr.RootCredentials()), where.Release
 }
 
+// LimitTasks bounds how many threads the container's programs may have; 0: as many as
+// there are ids.
+func (c *Container) LimitTasks(n int64) {
+	if n > 0 {
+		n++ // the keeper
+	}
+	c.kernel.Procs.LimitTasks(n)
+}
+
 // Close ends all processes and gives everything back to the host.
 func (c *Container) Close() {
 	if c.first != nil && c.first.State() == procmgr.New {

@@ -261,6 +261,9 @@ func (c *Container) files(p *Program, who *vfs.Caller, th *procmgr.Thread, s *St
 	return fds, nil
 }
 
+// Census returns the container's processes, with their ids in it.
+func (c *Container) Census() []task.ProcessInfo { return c.kernel.CensusIn(c.pids) }
+
 // SignalAll sends a signal to all processes of the container.
 func (c *Container) SignalAll(sig unix.Signal) {
 	c.pids.ForEach(func(p *procmgr.Process) {

@@ -14,26 +14,29 @@ import (
 	"golang.org/x/sys/unix"
 
 	"runsc-lite/runsc-lite/bundle"
+	"runsc-lite/runsc-lite/cgroup"
 	"runsc-lite/runsc-lite/sandbox"
 )
 
 // Options say how a container is made.
 type Options struct {
-	ID, Platform string
-	Bundle       *bundle.Bundle
-	PidFile      string // "": none
-	Stdio        [3]*os.File
-	Terminal     *os.File   // the slave of the host's pseudo-terminal, if Spec asks for one
-	Extra        []*os.File // the program's descriptors from 3 on
-	Log          *os.File   // the sandbox's; nil: none
-	Debug        bool
-	Warn         *slog.Logger
+	ID, Platform            string
+	Bundle                  *bundle.Bundle
+	PidFile                 string // "": none
+	SystemdCgroup, Rootless bool
+	Stdio                   [3]*os.File
+	Terminal                *os.File   // the slave of the host's pseudo-terminal, if Spec asks for one
+	Extra                   []*os.File // the program's descriptors from 3 on
+	Log                     *os.File   // the sandbox's; nil: none
+	Debug                   bool
+	Warn                    *slog.Logger
 }
 
 // Made is a container that Make has made, and that is unlocked.
 type Made struct {
 	*Container
 	sandbox *sandbox.Launched
+	group   *cgroup.Group // nil: it is not there
 }
 
 // Wait waits for the end of the container, whose sandbox is this process's child.
@@ -61,6 +64,9 @@ func (s *Store) Make(o Options) (_ *Made, err error) {
 		if m.sandbox != nil {
 			m.sandbox.Abandon()
 		}
+		if m.group != nil {
+			err = errors.Join(err, m.group.Destroy())
+		}
 		err = errors.Join(err, c.Remove())
 		if o.PidFile != "" {
 			_ = os.Remove(o.PidFile)
@@ -86,6 +92,7 @@ func (s *Store) Make(o Options) (_ *Made, err error) {
 		ID: o.ID, Bundle: o.Bundle, Platform: o.Platform, Debug: o.Debug,
 		Dir: c.Dir(), ControlSocket: ControlSocket, Exit: exit, Log: o.Log,
 		Stdio: o.Stdio, Terminal: o.Terminal, Extra: o.Extra, Hostname: hostname,
+		Started: func(pid int) error { return m.join(&o, pid) },
 	}); err != nil {
 		return nil, err
 	}

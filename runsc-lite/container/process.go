@@ -87,10 +87,6 @@ func (c *Container) KillSandbox() error {
 	return waitPidfd(fd, killTimeout)
 }
 
-// killTimeout is how long the kernel may take to end a sandbox. What is longer hangs in
-// the kernel.
-const killTimeout = 60 * time.Second
-
 // waitPidfd waits until a process has ended; whose child it is does not matter.
 func waitPidfd(fd int, timeout time.Duration) error {
 	deadline := time.Now().Add(timeout)

@@ -86,7 +86,7 @@ type State struct {
 	Owner       int               `json:"owner"` // the user who made it
 	Platform    string            `json:"platform"`
 	Annotations map[string]string `json:"annotations,omitempty"`
-	// Cgroup is what is needed to find the container's cgroup again.
+	// Cgroup is a cgroup.State: what finds the container's cgroup again.
 	Cgroup json.RawMessage `json:"cgroup,omitempty"`
 }
 

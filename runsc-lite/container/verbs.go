@@ -87,7 +87,7 @@ func (s *Store) Start(id string, log *slog.Logger) error {
 }
 
 // Kill sends a signal to the container's first process, or to all of them.
-func (s *Store) Kill(id string, sig unix.Signal, all bool) error {
+func (s *Store) Kill(id string, sig unix.Signal, all bool, log *slog.Logger) error {
 	c, err := s.Lock(id)
 	if err != nil {
 		return err
@@ -100,11 +100,20 @@ func (s *Store) Kill(id string, sig unix.Signal, all bool) error {
 			return nil
 		}
 		return c.KillSandbox()
-	case Running, Paused:
+	case Running:
 		if sig == unix.SIGKILL && !all {
 			// However broken the sandbox is.
 			return c.killFirst()
 		}
+	case Paused:
+		// It hears of nothing until it is resumed, but death.
+		if sig != unix.SIGKILL {
+			return errors.New("the container is paused: it gets signals again once it is resumed, and SIGKILL at once")
+		}
+		if err := c.KillSandbox(); err != nil {
+			return err
+		}
+		return nil
 	default:
 		if all {
 			return nil
@@ -154,6 +163,9 @@ func (s *Store) Delete(id string, force bool, log *slog.Logger) error {
 		if err := c.KillSandbox(); err != nil {
 			return err
 		}
+	}
+	if err := c.dropGroup(log); err != nil {
+		return err
 	}
 	c.Status = Stopped
 	spec, specErr := c.Spec()

@@ -13,6 +13,7 @@ import (
 
 	"runsc-lite/platform"
 	"runsc-lite/runsc-lite/bundle"
+	"runsc-lite/runsc-lite/cgroup"
 	"runsc-lite/sentry"
 	"runsc-lite/sentry/seccomp"
 )
@@ -119,6 +120,11 @@ func (b *box) make(conn *net.UnixConn, newPlatform func(string, *slog.Logger) (f
 	}
 	if b.container, err = sentry.NewContainer(spec); err != nil {
 		return err
+	}
+	if linux := bun.Spec.Linux; linux != nil {
+		if limit, limited := cgroup.Tasks(linux.Resources); limited {
+			b.container.LimitTasks(limit)
+		}
 	}
 	if err := b.container.Prepare(b.program); err != nil {
 		return err

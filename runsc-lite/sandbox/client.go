@@ -106,6 +106,12 @@ func (c *Client) Wait() (int, error) {
 	return *a.Status, nil
 }
 
+// LimitTasks bounds how many tasks the container may have; 0: as many as there can be.
+func (c *Client) LimitTasks(limit int64) error {
+	_, err := c.ask(&request{Method: "limit", Tasks: limit})
+	return err
+}
+
 // Processes returns the container's processes.
 func (c *Client) Processes() ([]task.ProcessInfo, error) {
 	a, err := c.ask(&request{Method: "processes"})

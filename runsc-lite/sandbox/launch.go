@@ -36,6 +36,8 @@ type Config struct {
 	Terminal *os.File
 	Extra    []*os.File // the program's descriptors from 3 on
 	Hostname string
+	// Started is called with the process before it does anything.
+	Started func(pid int) error
 }
 
 // Launched is a sandbox that was launched and is not ready yet.
@@ -135,6 +137,12 @@ func Launch(c Config) (_ *Launched, err error) {
 		return nil, fmt.Errorf("starting the sandbox: %w", err)
 	}
 	l.sync = conn
+	if c.Started != nil {
+		if err := c.Started(l.Pid); err != nil {
+			l.Abandon()
+			return nil, err
+		}
+	}
 	if err := send(conn, &args); err != nil {
 		l.Abandon()
 		return nil, fmt.Errorf("telling the sandbox what to do: %w", err)

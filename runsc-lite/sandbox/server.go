@@ -16,10 +16,11 @@ import (
 
 // request is what a verb asks of a sandbox.
 type request struct {
-	Method string `json:"method"` // start, signal, exec, wait, pause, resume, processes
+	Method string `json:"method"` // start, signal, exec, wait, limit, processes
 
-	Signal int  `json:"signal,omitempty"`
-	All    bool `json:"all,omitempty"` // signal: all processes
+	Signal int   `json:"signal,omitempty"`
+	All    bool  `json:"all,omitempty"`   // signal: all processes
+	Tasks  int64 `json:"tasks,omitempty"` // limit
 
 	Process *specs.Process `json:"process,omitempty"` // exec
 	// Terminal says that the first descriptor that comes with an exec is the host's side
@@ -126,8 +127,11 @@ func (s *server) do(c *net.UnixConn, r *request, a *answer) error {
 		status := exitStatus(first.Status())
 		a.Status = &status
 		return nil
+	case "limit":
+		s.box.container.LimitTasks(r.Tasks)
+		return nil
 	case "processes":
-		a.Processes = s.box.container.Kernel().Census()
+		a.Processes = s.box.container.Census()
 		return nil
 	}
 	return fmt.Errorf("the sandbox knows no request %q", r.Method)

@@ -32,19 +32,22 @@ type ProcessInfo struct {
 const maxCommand = 4096
 
 // Census returns all processes of the sandbox by id, zombies included.
-func (k *Kernel) Census() []ProcessInfo {
+func (k *Kernel) Census() []ProcessInfo { return k.CensusIn(k.Procs.Root()) }
+
+// CensusIn returns the processes of a pid namespace, with their ids in it.
+func (k *Kernel) CensusIn(ns *procmgr.PIDNamespace) []ProcessInfo {
 	var all []ProcessInfo
-	k.Procs.ForEach(func(p *procmgr.Process) {
-		all = append(all, inspect(p))
+	ns.ForEach(func(p *procmgr.Process) {
+		all = append(all, inspect(p, ns))
 	})
 	return all
 }
 
-func inspect(p *procmgr.Process) ProcessInfo {
+func inspect(p *procmgr.Process, ns *procmgr.PIDNamespace) ProcessInfo {
 	leader := p.Leader()
 	u := p.Usage()
 	info := ProcessInfo{
-		PID: p.ID(), Parent: p.ParentID(), Group: p.GroupID(), Session: p.SessionID(),
+		PID: p.IDIn(ns), Parent: p.ParentIDIn(ns), Group: p.GroupIDIn(ns), Session: p.SessionIDIn(ns),
 		UID: leader.Credentials().RUID, State: p.State().String(), Nice: leader.Nice(),
 		Threads: p.ThreadCount(), Start: p.StartTime(), User: u.UserTime, System: u.SystemTime,
 		Faults: u.MinorFaults + u.MajorFaults, Name: leader.Name(), Command: []string{},
