@@ -24,16 +24,16 @@ runsc-lite/control    → sentry/task procmgr
 
 sentry                → sentry/syscalls sentry/trace sentry/task sentry/namespaces
                         sentry/fs/tty sentry/fs/overlay sentry/fs/hostdir sentry/fs/image sentry/fs/proc sentry/fs/sys sentry/fs/synth sentry/fs/dev sentry/fs/devpts sentry/fs/tmpfs sentry/fs/hostfd sentry/fs/pipe sentry/fs/inotify
-                        sentry/socket/netns sentry/socket/hostnet sentry/fdtable sentry/vfs sentry/futex sentry/seccomp loader sentry/clock procmgr mm mm/memfile platform archive hostcall
-sentry/syscalls       → sentry/task sentry/fs/nsfs sentry/namespaces sentry/ipc/shm sentry/ipc/sem sentry/ipc/msg sentry/ipc
+                        sentry/ipc/mqueue sentry/socket/netns sentry/socket/hostnet sentry/fdtable sentry/vfs sentry/futex sentry/seccomp loader sentry/clock procmgr mm mm/memfile platform archive hostcall
+sentry/syscalls       → sentry/task sentry/fs/nsfs sentry/namespaces sentry/ipc/mqueue sentry/ipc/shm sentry/ipc/sem sentry/ipc/msg sentry/ipc
                         sentry/fs/pipe sentry/fs/eventfd sentry/fs/epoll sentry/fs/timerfd sentry/fs/signalfd sentry/fs/inotify sentry/fs/tmpfs
                         sentry/socket sentry/fdtable sentry/vfs sentry/vfs/lock sentry/futex sentry/seccomp loader sentry/timers sentry/clock procmgr mm mm/memfile
 sentry/trace          → sentry/task procmgr mm
-sentry/task           → sentry/insn sentry/namespaces sentry/ipc/shm sentry/ipc/sem sentry/ipc/msg sentry/ipc sentry/seccomp sentry/fs/pipe sentry/fs/epoll sentry/fs/signalfd sentry/fs/inotify sentry/fs/tmpfs
+sentry/task           → sentry/insn sentry/namespaces sentry/ipc/mqueue sentry/ipc/shm sentry/ipc/sem sentry/ipc/msg sentry/ipc sentry/seccomp sentry/fs/pipe sentry/fs/epoll sentry/fs/signalfd sentry/fs/inotify sentry/fs/tmpfs
                         sentry/socket/netns sentry/fdtable sentry/vfs sentry/futex loader sentry/timers sentry/clock procmgr mm mm/memfile platform hostcall
 sentry/fs/proc        → sentry/fs/nsfs sentry/namespaces sentry/fs/synth sentry/fdtable sentry/vfs sentry/vfs/lock sentry/cpuid procmgr mm
 sentry/fs/nsfs        → sentry/namespaces sentry/vfs procmgr
-sentry/namespaces     → sentry/socket/netns sentry/ipc/shm sentry/ipc/sem sentry/ipc/msg procmgr
+sentry/namespaces     → sentry/socket/netns sentry/ipc/mqueue sentry/ipc/shm sentry/ipc/sem sentry/ipc/msg procmgr
 sentry/timers         → sentry/clock procmgr
 
 sentry/socket/netns   → sentry/socket/hostnet sentry/socket/unix sentry/socket/netlink sentry/socket/netstack sentry/socket sentry/vfs
@@ -64,6 +64,7 @@ sentry/fs/timerfd     → sentry/vfs sentry/clock
 sentry/fs/signalfd    → sentry/vfs procmgr
 sentry/fs/fstest      → sentry/vfs mm/memfile
 sentry/fs/extent      → mm/memfile
+sentry/ipc/mqueue     → sentry/ipc sentry/vfs
 sentry/ipc/shm        → sentry/ipc sentry/vfs mm/memfile
 sentry/ipc/sem        → sentry/ipc
 sentry/ipc/msg        → sentry/ipc

@@ -109,6 +109,7 @@ func (s *Space) resolve(a *area, addr hostarch.Addr, at hostarch.AccessType) (*e
 }
 
 func withoutWrite(at hostarch.AccessType) hostarch.AccessType {
+	at = guestAccess(at) // what may be written only can be read, for the processor
 	at.Write = false
 	return at
 }

@@ -236,7 +236,7 @@ func (f *forker) put(n *extent) {
 
 func (f *forker) flushMap() {
 	if m := f.mapped; m.end > m.start {
-		f.child.cfg.Mapper.Map(m.start, uint64(m.end-m.start), m.off, guestAccess(m.given))
+		f.child.cfg.Mapper.Map(m.start, uint64(m.end-m.start), m.off, m.given)
 	}
 	f.mapped = extent{}
 }
@@ -251,7 +251,7 @@ func (f *forker) protect(e *extent) {
 
 func (f *forker) flushProtect() {
 	if p := f.protected; p.End > p.Start {
-		f.parent.cfg.Mapper.Protect(p.Start, uint64(p.Length()), guestAccess(f.at))
+		f.parent.cfg.Mapper.Protect(p.Start, uint64(p.Length()), f.at)
 	}
 	f.protected = hostarch.AddrRange{}
 }

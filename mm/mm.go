@@ -181,7 +181,7 @@ type extent struct {
 	start, end hostarch.Addr
 	off        uint64              // in the memory file
 	change     uint64              // Space.changes when the guest side was told last
-	given      hostarch.AccessType // to the guest side; none: not installed
+	given      hostarch.AccessType // to the guest side (guestAccess); none: not installed
 	owned      bool                // private memory, not a pager's page
 }
 
@@ -435,15 +435,15 @@ func (s *Space) Invalidate(p memfile.Pager, off, length uint64, private bool) {
 // install gives the guest side access to e.
 func (s *Space) install(e *extent, at hostarch.AccessType) {
 	s.changes++
-	e.given, e.change = at, s.changes
-	s.cfg.Mapper.Map(e.start, uint64(e.end-e.start), e.off, guestAccess(at))
+	e.given, e.change = guestAccess(at), s.changes
+	s.cfg.Mapper.Map(e.start, uint64(e.end-e.start), e.off, e.given)
 }
 
 // regive changes the access to e that the guest side was given.
 func (s *Space) regive(e *extent, at hostarch.AccessType) {
 	s.changes++
-	e.given, e.change = at, s.changes
-	s.cfg.Mapper.Protect(e.start, uint64(e.end-e.start), guestAccess(at))
+	e.given, e.change = guestAccess(at), s.changes
+	s.cfg.Mapper.Protect(e.start, uint64(e.end-e.start), e.given)
 }
 
 // guestAccess is what the processor can express: no write or execute without

@@ -76,7 +76,7 @@ func (s *Space) protect(a *area, prot hostarch.AccessType) {
 		if !e.given.Any() && !prot.Any() {
 			return true
 		}
-		at := prot
+		at := guestAccess(prot)
 		if at.Write && !e.given.Write {
 			// To write, pages must be owned alone or shared on purpose.
 			switch {

@@ -29,6 +29,7 @@ const (
 	SIKernel = 0x80
 	SIQueue  = -1
 	SITimer  = -2
+	SIMesgQ  = -3
 	SITkill  = -6
 
 	CLDExited    = 1
@@ -50,7 +51,7 @@ type SigInfo struct {
 	UID          uint32 // the same
 	Status       int32  // SIGCHLD
 	UTime, STime uint64 // SIGCHLD, in clock ticks
-	Value        uint64 // SI_QUEUE, SI_TIMER
+	Value        uint64 // SI_QUEUE, SI_TIMER, SI_MESGQ
 	Timer        int32  // SI_TIMER: id
 	Overrun      int32  // SI_TIMER
 	Addr         uint64 // faults; SIGSYS: address of the call
@@ -121,7 +122,7 @@ func (i *SigInfo) Encode(b []byte) {
 		le.PutUint32(b[16:], uint32(i.Timer))
 		le.PutUint32(b[20:], uint32(i.Overrun))
 		le.PutUint64(b[24:], i.Value)
-	case i.Code == SIQueue:
+	case i.Code == SIQueue, i.Code == SIMesgQ:
 		sender()
 		le.PutUint64(b[24:], i.Value)
 	case i.Code <= 0:

@@ -25,7 +25,7 @@ import (
 type Mount struct {
 	// Target is where, in the container. It is made if it is not there.
 	Target string
-	// Type is a file system that mount(2) knows inside, or devpts, mqueue or cgroup; ""
+	// Type is a file system that mount(2) knows inside, or devpts or cgroup; ""
 	// for a bind mount, of Host.
 	Type string
 	// Host is a descriptor of what of the host is mounted: of a directory, or a regular
@@ -183,11 +183,8 @@ func (c *Container) fileSystem(m *Mount) (vfs.FileSystem, string, error) {
 		// directory, as in a kernel without any.
 		o := tmpfs.Options{Memory: fileMemory{c.memory}, Dev: c.nextDev(), Mode: 0o555}
 		return tmpfs.New(o), "mode=555", nil
-	case "mqueue":
-		o := tmpfs.Options{Memory: fileMemory{c.memory}, Dev: c.nextDev(), Mode: 0o1777}
-		return tmpfs.New(o), "mode=1777", nil
 	}
-	fs, options, err := c.mountable(m.Type, m.Options, c.pids)
+	fs, options, err := c.mountable(m.Type, m.Options, c.pids, c.kernel.First.IPC)
 	if err == unix.ENODEV {
 		err = fmt.Errorf("there is no such file system in a sandbox: %w", err)
 	}

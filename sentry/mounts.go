@@ -1,6 +1,7 @@
 package sentry
 
 import (
+	"fmt"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
@@ -9,6 +10,7 @@ import (
 	"runsc-lite/sentry/fs/proc"
 	"runsc-lite/sentry/fs/synth"
 	"runsc-lite/sentry/fs/tmpfs"
+	"runsc-lite/sentry/namespaces"
 	"runsc-lite/sentry/vfs"
 )
 
@@ -23,12 +25,29 @@ type kernelFS struct {
 	mounted    atomic.Uint32 // how many got a device number
 }
 
+// mountQueues mounts the POSIX message queues where Debian has them.
+func (s *Sandbox) mountQueues() error {
+	where := vfs.NewFSContext(s.kernel.Mounts)
+	defer where.Release()
+	who := caller(where, procmgr.RootCredentials())
+	at, err := who.Walk(nil, "/dev/mqueue", 0)
+	if err == nil {
+		_, err = s.kernel.Mounts.Mount(at, s.kernel.First.IPC.Queues, vfs.MountOptions{
+			Flags: unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC | unix.MS_RELATIME, Source: "mqueue",
+		})
+	}
+	if err != nil {
+		return fmt.Errorf("mounting /dev/mqueue: %w", err)
+	}
+	return nil
+}
+
 // fileSystems are the types that mount(2) knows.
-var fileSystems = []string{"sysfs", "tmpfs", "proc", "ramfs"}
+var fileSystems = []string{"sysfs", "tmpfs", "proc", "ramfs", "mqueue"}
 
 // mountable makes a file system for mount(2): tmpfs anew each time, proc one for
 // each pid namespace, sysfs the one that there is.
-func (s *Sandbox) mountable(kind, options string, pids *procmgr.PIDNamespace) (vfs.FileSystem, string, error) {
+func (s *Sandbox) mountable(kind, options string, pids *procmgr.PIDNamespace, ipc *namespaces.IPC) (vfs.FileSystem, string, error) {
 	switch kind {
 	case "tmpfs", "ramfs":
 		total, _ := s.memoryTotal()
@@ -53,6 +72,8 @@ func (s *Sandbox) mountable(kind, options string, pids *procmgr.PIDNamespace) (v
 		return proc.New(c), "", nil
 	case "sysfs":
 		return s.sys, "", nil
+	case "mqueue":
+		return ipc.Queues, "", nil
 	}
 	return nil, "", unix.ENODEV
 }

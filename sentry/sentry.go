@@ -150,6 +150,9 @@ func Start(spec Spec) (_ *Sandbox, err error) {
 		Hostname:    spec.Hostname,
 		TotalMemory: total,
 	})
+	if err := s.mountQueues(); err != nil {
+		return nil, err
+	}
 	if s.init, err = startInit(procs); err != nil {
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 	"runsc-lite/sentry/fs/inotify"
 	"runsc-lite/sentry/fs/proc"
 	"runsc-lite/sentry/fs/synth"
+	"runsc-lite/sentry/ipc/mqueue"
 	"runsc-lite/sentry/namespaces"
 	"runsc-lite/sentry/vfs"
 )
@@ -35,6 +36,11 @@ func (s *Sandbox) sysctls() []synth.Leaf {
 		s.sysvLimits("msgmax", func(i *namespaces.IPC) []*atomic.Int64 { return []*atomic.Int64{&i.Msg.Limits.Message} }),
 		s.sysvLimits("msgmnb", func(i *namespaces.IPC) []*atomic.Int64 { return []*atomic.Int64{&i.Msg.Limits.Queue} }),
 		s.sysvLimits("msgmni", func(i *namespaces.IPC) []*atomic.Int64 { return []*atomic.Int64{&i.Msg.Limits.IDs} }),
+		s.queueLimit("queues_max", 0, math.MaxInt32, func(l *mqueue.Limits) *atomic.Int64 { return &l.Queues }),
+		s.queueLimit("msg_max", 1, 65536, func(l *mqueue.Limits) *atomic.Int64 { return &l.MaxCount }),
+		s.queueLimit("msgsize_max", 128, 16<<20, func(l *mqueue.Limits) *atomic.Int64 { return &l.MaxSize }),
+		s.queueLimit("msg_default", 1, 65536, func(l *mqueue.Limits) *atomic.Int64 { return &l.DefaultCount }),
+		s.queueLimit("msgsize_default", 128, 16<<20, func(l *mqueue.Limits) *atomic.Int64 { return &l.DefaultSize }),
 	}
 }
 
@@ -44,6 +50,20 @@ func (s *Sandbox) ipcOf(c *vfs.Caller) *namespaces.IPC {
 		return ns.IPC
 	}
 	return s.kernel.First.IPC
+}
+
+// queueLimit is a file in /proc/sys/fs/mqueue (mq_overview(7)).
+func (s *Sandbox) queueLimit(name string, least, most int64, of func(*mqueue.Limits) *atomic.Int64) synth.Leaf {
+	return synth.Leaf{Path: "fs/mqueue/" + name, Mode: 0o644, Open: func(c *vfs.Caller, flags uint32) (vfs.FileOps, error) {
+		limit := of(&s.ipcOf(c).Queues.Limits)
+		return synth.Numbers("", func() []int64 { return []int64{limit.Load()} }, func(n []int64) error {
+			if n[0] < least || n[0] > most {
+				return unix.EINVAL
+			}
+			limit.Store(n[0])
+			return nil
+		}).Open(c, flags)
+	}}
 }
 
 // sysvLimits is a file in /proc/sys/kernel of limits of System V's objects.

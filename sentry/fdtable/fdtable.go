@@ -191,6 +191,13 @@ func (t *Table) Install(f *vfs.File, min int, limit uint64, cloexec bool) (int, 
 	return fd, nil
 }
 
+// Full reports whether Install has no number below limit to give.
+func (t *Table) Full(limit uint64) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return uint64(t.lowest(0)) >= clamp(limit)
+}
+
 func clamp(limit uint64) uint64 { return min(limit, MaxFDs) }
 
 // InstallPair installs two files as Install does, both or none (pipe(2),

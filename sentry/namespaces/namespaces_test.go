@@ -8,6 +8,7 @@ import (
 
 	"runsc-lite/procmgr"
 	"runsc-lite/sentry/ipc"
+	"runsc-lite/sentry/ipc/mqueue"
 	"runsc-lite/sentry/ipc/msg"
 	"runsc-lite/sentry/ipc/sem"
 	"runsc-lite/sentry/ipc/shm"
@@ -25,6 +26,7 @@ func first(t *testing.T) *namespaces.Set {
 	return namespaces.New(namespaces.Config{Host: "host", Net: net, NewIPC: func() namespaces.Objects {
 		return namespaces.Objects{
 			Shm: shm.New(shm.Config{Now: now, Budget: segments}), Sem: sem.New(now, sets), Msg: msg.New(now, queues),
+			Queues: mqueue.New(mqueue.Options{Now: func() (t unix.Timespec) { return t }, Budget: ipc.NewBudget(mqueue.Budget)}),
 		}
 	}})
 }

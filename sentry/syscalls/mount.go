@@ -115,7 +115,7 @@ func sysMount(t *task.Task, a *task.Args) (uint64, error) {
 		if k.FileSystem == nil {
 			return nil, vfs.MountOptions{}, unix.ENODEV
 		}
-		fs, options, err := k.FileSystem(kind, data, t.Thread().Namespace())
+		fs, options, err := k.FileSystem(kind, data, t.Thread().Namespace(), t.Namespaces().IPC)
 		return fs, vfs.MountOptions{Flags: mountFlags(flags), Source: source, Options: options}, err
 	})
 }

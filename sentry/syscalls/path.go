@@ -119,6 +119,9 @@ func openat(t *task.Task, dirfd int32, addr hostarch.Addr, flags, mode uint32, r
 			return 0, err
 		}
 	}
+	if err := t.MayInstall(); err != nil {
+		return 0, err
+	}
 	f, err := t.OpenFile(p.dir, p.path, vfs.OpenHow{Flags: flags, Mode: mode, Resolve: resolve})
 	if err != nil {
 		return 0, err

@@ -44,6 +44,15 @@ func (t *Task) Waitable(f *vfs.File) waiter.Waitable {
 // MaxFDs returns RLIMIT_NOFILE.
 func (t *Task) MaxFDs() uint64 { return t.Process().Limits().Soft(unix.RLIMIT_NOFILE) }
 
+// MayInstall answers EMFILE if no descriptor is free: for calls that would leave
+// something behind if Install failed.
+func (t *Task) MayInstall() error {
+	if t.fds.Full(t.MaxFDs()) {
+		return unix.EMFILE
+	}
+	return nil
+}
+
 // Install gives f, whose reference it takes over, the lowest free descriptor.
 // EMFILE drops f.
 func (t *Task) Install(f *vfs.File, cloexec bool) (int32, error) {

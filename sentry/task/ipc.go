@@ -4,12 +4,16 @@ import (
 	"golang.org/x/sys/unix"
 
 	"runsc-lite/sentry/ipc"
+	"runsc-lite/sentry/ipc/mqueue"
 	"runsc-lite/sentry/ipc/msg"
 	"runsc-lite/sentry/ipc/sem"
 	"runsc-lite/sentry/ipc/shm"
 	"runsc-lite/sentry/namespaces"
 	"runsc-lite/sentry/vfs"
 )
+
+// queuesDev is the device number of the file system of message queues.
+var queuesDev = unix.Mkdev(0, 48)
 
 // shmDev is the device number that maps of shared memory show.
 const shmDev = 1
@@ -21,6 +25,7 @@ func (k *Kernel) ipcMaker() func() namespaces.Objects {
 		return ns / 1e9
 	}
 	segments, sets, queues := ipc.NewBudget(shm.Budget), ipc.NewBudget(sem.Budget), ipc.NewBudget(msg.Budget)
+	messages := ipc.NewBudget(mqueue.Budget)
 	return func() namespaces.Objects {
 		return namespaces.Objects{
 			Shm: shm.New(shm.Config{
@@ -28,8 +33,33 @@ func (k *Kernel) ipcMaker() func() namespaces.Objects {
 			}),
 			Sem: sem.New(now, sets),
 			Msg: msg.New(now, queues),
+			Queues: mqueue.New(mqueue.Options{
+				Dev: queuesDev, Budget: messages,
+				Now: func() unix.Timespec {
+					ns, _ := k.Clock.Read(unix.CLOCK_REALTIME)
+					return unix.NsecToTimespec(ns)
+				},
+				Quota: func(who any) uint64 { return who.(*Task).Process().Limits().Soft(unix.RLIMIT_MSGQUEUE) },
+			}),
 		}
 	}
+}
+
+// InQueues calls fn with the directory of all message queues, which is mounted
+// nowhere.
+func (t *Task) InQueues(fn func(c *vfs.Caller, dir *vfs.File) error) error {
+	c := t.Caller()
+	m, err := c.Namespace().Detached(t.Namespaces().IPC.Queues, vfs.MountOptions{})
+	if err != nil {
+		return err
+	}
+	defer m.Release() // what is opened in it keeps it
+	dir, err := c.OpenPath(m.Root(), unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return err
+	}
+	defer dir.DecRef()
+	return fn(c, dir)
 }
 
 // newSharedMemory makes a file without a name, of size bytes.

@@ -51,9 +51,9 @@ type Config struct {
 	Mounts   *vfs.Namespace
 	Pipes    *pipe.Pool
 	Shmem    *tmpfs.FS // holds what memfd_create(2) makes; mounted nowhere
-	// FileSystem makes what mount(2) mounts, for a caller in pids, and spells its
+	// FileSystem makes what mount(2) mounts, for a caller in pids and ipc, and spells its
 	// options: ENODEV for types that there are not. nil: there are none.
-	FileSystem func(kind, options string, pids *procmgr.PIDNamespace) (vfs.FileSystem, string, error)
+	FileSystem func(kind, options string, pids *procmgr.PIDNamespace, ipc *namespaces.IPC) (vfs.FileSystem, string, error)
 	Net        *netns.Namespace
 	Tracer     Tracer // strace; nil for none
 	Log        *slog.Logger

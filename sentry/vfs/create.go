@@ -19,7 +19,7 @@ func (c *Caller) createArgs(dir Inode, mode uint32, rdev uint64) (CreateArgs, er
 	if err != nil {
 		return CreateArgs{}, err
 	}
-	a := CreateArgs{Mode: mode &^ c.Umask(), UID: c.Creds.UID, GID: c.Creds.GID, Rdev: rdev}
+	a := CreateArgs{Mode: mode &^ c.Umask(), UID: c.Creds.UID, GID: c.Creds.GID, Rdev: rdev, By: c}
 	if dmode&unix.S_ISGID != 0 {
 		a.GID = dgid
 		if mode&unix.S_IFMT == unix.S_IFDIR {

@@ -60,9 +60,9 @@ type Stater interface {
 }
 
 // Flusher is a FileOps that wants to know when one of its descriptors is closed
-// (flush in struct file_operations).
+// (flush in struct file_operations). owner is the descriptor table that it was in.
 type Flusher interface {
-	Flush()
+	Flush(owner any)
 }
 
 // NewFile makes a File that no path leads to: a pipe's end, a socket, an

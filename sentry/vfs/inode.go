@@ -76,6 +76,10 @@ type CreateArgs struct {
 	Rdev uint64 // for S_IFCHR and S_IFBLK
 	// Nameless says of a Tmpfile that it will never get a name (O_EXCL).
 	Nameless bool
+	// By is who creates it, for file systems that charge for it; nil: the sentry.
+	By *Caller
+	// Special is what OpenHow has of that name.
+	Special any
 }
 
 // MutableDir is a directory in which names can be made and removed. vfs

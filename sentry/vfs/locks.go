@@ -67,7 +67,7 @@ func (f *File) Closed(owner any) {
 		t.Release(f.inode, owner)
 	}
 	if l, ok := f.ops.(Flusher); ok {
-		l.Flush()
+		l.Flush(owner)
 	}
 }
 

@@ -262,6 +262,29 @@ func (ns *Namespace) Mount(at Path, fs FileSystem, o MountOptions) (*Mount, erro
 	return m, nil
 }
 
+// Detached makes a mount of fs that hangs nowhere, for files that are reached without a
+// path (kern_mount). It stays until Release.
+func (ns *Namespace) Detached(fs FileSystem, o MountOptions) (*Mount, error) {
+	ns.mu.Lock()
+	defer ns.mu.Unlock()
+	sb, err := ns.superblock(fs)
+	if err != nil {
+		return nil, err
+	}
+	sb.root.pin()
+	return ns.newMount(sb, sb.root, o), nil
+}
+
+// Release ends a mount that Detached made.
+func (m *Mount) Release() {
+	m.ns.mu.Lock()
+	defer m.ns.mu.Unlock()
+	if m.parent == nil && !m.dead.Load() {
+		m.root.unpin()
+		m.ns.dropMount(m)
+	}
+}
+
 // dropMount ends a mount that hangs nowhere, and forgets its file system if nothing
 // of it is mounted any more. ns.mu is held.
 func (ns *Namespace) dropMount(m *Mount) {

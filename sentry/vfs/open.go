@@ -9,6 +9,7 @@ type OpenHow struct {
 	Flags   uint32 // O_*
 	Mode    uint32 // for O_CREAT and O_TMPFILE, before the umask
 	Resolve uint64 // RESOLVE_*
+	Special any    // what the file system is told about a file that it makes (mq_open(2))
 }
 
 const (
@@ -352,7 +353,10 @@ func (c *Caller) create(dir Path, name string, how OpenHow) (*File, error) {
 		return nil, err
 	}
 	defer d.unlockDir()
-	child, err := c.createLocked(dir, name, unix.S_IFREG|how.Mode, 0, unix.EACCES)
+	child, err := c.makeLocked(dir, name, unix.S_IFREG|how.Mode, 0, unix.EACCES, func(m MutableDir, a CreateArgs) (Inode, error) {
+		a.Special = how.Special
+		return m.Create(name, a)
+	})
 	if err != nil {
 		return nil, err
 	}

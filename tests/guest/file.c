@@ -88,6 +88,7 @@ static void lowest_descriptor(void) {
 }
 
 static void too_many(void) {
+  scratch();
   struct rlimit lim = {20, 20};
   SYS(setrlimit(RLIMIT_NOFILE, &lim));
   int fd, n = 0;
@@ -95,6 +96,8 @@ static void too_many(void) {
   EQ(EMFILE, errno);
   CHECK(n <= 17 && n > 5);
   ERR(EMFILE, dup(0));
+  ERR(EMFILE, open("made", O_CREAT | O_WRONLY, 0600));
+  ERR(ENOENT, access("made", F_OK));
   int p[2];
   ERR(EMFILE, pipe(p));
   ERR(EBADF, dup2(0, 20));

@@ -43,6 +43,40 @@ static void anonymous(void) {
   EQ(0, (uintptr_t)p % PAGE);
 }
 
+// What may be written only can be read, for the processor: in each sort of memory,
+// given at first or by mprotect, before and after a fork.
+static void write_only(void) {
+  char data[PAGE];
+  memset(data, 'f', sizeof(data));
+  scratch();
+  make_file("f", data, sizeof(data), 0600);
+  int fd = SYS(open("f", O_RDWR));
+  for (int i = 0; i < 8; i++) {
+    int flags = (i & 1 ? MAP_SHARED : MAP_PRIVATE) | (i & 2 ? 0 : MAP_ANONYMOUS);
+    volatile char *p = mmap(NULL, PAGE, i & 4 ? PROT_READ : PROT_WRITE, flags, i & 2 ? fd : -1, 0);
+    CHECK(p != MAP_FAILED);
+    char first = i & 2 ? 'f' : 0;
+    if (i & 4) {
+      EQ(first, p[0]);
+      SYS(mprotect((void *)p, PAGE, PROT_WRITE));
+    }
+    p[1] = 1;
+    EQ(first, p[0]);
+    pid_t pid = SYS(fork());
+    if (pid == 0) {
+      p[1] = 2;
+      p[2] = 3;
+      EQ(first, p[0]);
+      _exit(0);
+    }
+    EXITS(0, pid);
+    EQ(i & 1 ? 2 : 1, p[1]);
+    p[1] = 4;
+    EQ(4, p[1]);
+    SYS(munmap((void *)p, PAGE));
+  }
+}
+
 static void arguments(void) {
   ERR(EINVAL, (long)mmap(NULL, 0, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
   ERR(EINVAL, (long)mmap(NULL, PAGE, PROT_READ, MAP_ANONYMOUS, -1, 0));
@@ -464,7 +498,7 @@ static void null_page(void) {
   FAULTS(SIGSEGV, SEGV_MAPERR, 0x10, WRITE((char *)(volatile uintptr_t){0x10}));
 }
 
-TESTS(T(anonymous), T(arguments), T(fixed), T(holes), T(protect), T(repair_in_handler), T(execute), T(file_private),
+TESTS(T(anonymous), T(arguments), T(write_only), T(fixed), T(holes), T(protect), T(repair_in_handler), T(execute), T(file_private),
       T(file_shared), T(file_shared_readonly), T(file_between_processes), T(truncated_file), T(remap), T(dont_need),
       T(break_moves), T(stack_grows), T(stack_limit), T(stack_overflow_caught), T(grows_down), T(many_areas),
       T(big_sparse), T(address_space_limit), T(resident), T(maps_file), T(shared_survives_unmap_of_one),

@@ -66,6 +66,7 @@ var nodes = [...]node{
 	{name: "ptmx", major: 5, minor: 2, mode: 0o666},
 	{name: "pts", mode: 0o755},
 	{name: "shm", mode: 0o1777},
+	{name: "mqueue", mode: 0o755},
 	{name: "fd", target: "/proc/self/fd"},
 	{name: "stdin", target: "/proc/self/fd/0"},
 	{name: "stdout", target: "/proc/self/fd/1"},

@@ -326,6 +326,10 @@ func (s *Socket) Send(c socket.Caller, m *socket.Message, flags int) (int64, err
 	return n, nil
 }
 
+// Deliver queues a message from the kernel, which is not of netlink's own form (the
+// cookie of mq_notify(2)).
+func (s *Socket) Deliver(msg []byte) { s.push(msg) }
+
 // push queues an answer.
 func (s *Socket) push(msg []byte) {
 	s.mu.Lock()

@@ -175,7 +175,7 @@ func (s *Socket) Kind() (family, typ, protocol int) { return unix.AF_UNIX, s.typ
 func (s *Socket) ordered() bool { return s.typ != unix.SOCK_DGRAM }
 
 // Flush implements vfs.Flusher: a descriptor was closed.
-func (s *Socket) Flush() { s.ns.collect(false) }
+func (s *Socket) Flush(any) { s.ns.collect(false) }
 
 // Release implements vfs.FileOps (unix_release_sock).
 func (s *Socket) Release() {
