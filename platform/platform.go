@@ -213,8 +213,8 @@ type CallSite struct {
 	// Trampoline is where the trampoline will be: TrampolineSize bytes of code
 	// of its own, less than 1 GiB away.
 	Trampoline hostarch.Addr
-	// Alone says that nobody but the calling thread is, or will return to, where
-	// the call returns to: no other thread, no frame of a signal handler.
+	// Alone says that nobody will return to where the call returns to, but by the
+	// kernel, which takes them to CallPatch.Return: no frame of a signal handler.
 	Alone bool
 }
 

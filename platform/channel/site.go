@@ -23,7 +23,7 @@ import (
 //
 // The CMP is done in the trampoline, behind a SYSCALL of its own for restarts. A
 // jump to the CMP must not exist; see jumpsInto. Calls that were made before
-// return to the CMP, so that there must be none but the caller's.
+// return to the CMP: the kernel has to take them into the trampoline.
 const (
 	syscallLen = 2
 	movLen     = 5

@@ -241,6 +241,7 @@ func (t *Task) SigReturn() error {
 		return err
 	}
 	decodeSigcontext(uc[ucContext:], regs)
+	regs.Rip = t.mem.patchedReturn(regs.Rip)
 	t.frames = max(0, t.frames-1)
 	t.th.SetSignalMask(procmgr.SigSet(le.Uint64(uc[ucMask:])))
 	// restore_altstack: errors other than a fault are ignored, as Linux does.

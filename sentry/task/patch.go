@@ -1,7 +1,9 @@
 package task
 
 import (
+	"slices"
 	"sync"
+	"sync/atomic"
 
 	"gvisor.dev/gvisor/pkg/hostarch"
 
@@ -26,28 +28,32 @@ const (
 	maxTrampolinePages = 64
 )
 
-// trappedSite counts the calls of one site. Sites that share an entry throw each
-// other out: a hot one comes back.
-type trappedSite struct {
-	rip   uint64
-	count uint32
+// trappedSites counts the calls of the sites of an address space. Sites that share
+// an entry throw each other out: a hot one comes back. Threads count at once and
+// without a lock: a call that goes uncounted is counted the next time.
+type trappedSites [64]struct {
+	rip   atomic.Uint64
+	count atomic.Uint32
 }
 
-// trappedSites belongs to a task.
-type trappedSites [64]trappedSite
-
-// hit counts a call, and reports whether it is time to patch its site.
+// hit counts a call, and reports whether it is time to patch its site: after
+// patchAfter calls, and should that not be possible, again whenever twice as many
+// were made.
 func (s *trappedSites) hit(rip uint64) bool {
 	e := &s[(rip^rip>>6)%uint64(len(s))]
-	if e.rip != rip {
-		*e = trappedSite{rip: rip}
+	if e.rip.Load() != rip {
+		e.rip.Store(rip)
+		e.count.Store(0)
 	}
-	e.count++
-	return e.count == patchAfter
+	n := e.count.Add(1)
+	return n >= patchAfter && n&(n-1) == 0
 }
 
 // patches is what was patched in an address space.
 type patches struct {
+	sites trappedSites
+	world worldState
+
 	mu     sync.Mutex
 	off    bool
 	pages  []trampolines
@@ -79,6 +85,12 @@ func (p *patches) inherit(from *patches) {
 	p.moved = append([]patched(nil), from.moved...)
 }
 
+// made reports whether the code at an address is a trampoline: calls that are restarted
+// trap there, but those of the channel return there without our help.
+func (p *patches) made(at hostarch.Addr) bool {
+	return slices.ContainsFunc(p.pages, func(t trampolines) bool { return at-t.at < trampolinePage })
+}
+
 // trapped is told of a call that trapped at the task's RIP.
 func (t *Task) trapped() {
 	regs := t.ctx.Registers()
@@ -89,22 +101,22 @@ func (t *Task) trapped() {
 		t.mem.Unpatch()
 		return
 	}
-	if !t.sites.hit(regs.Rip) {
+	if !t.mem.calls.sites.hit(regs.Rip) {
 		return
 	}
-	alone := t.mem.Users() == 1 && t.frames == 0
-	if back, ok := t.mem.patch(t.k.patcher, hostarch.Addr(regs.Rip), regs.Orig_rax, alone); ok {
+	if back, ok := t.patch(hostarch.Addr(regs.Rip), regs.Orig_rax); ok {
 		regs.Rip = uint64(back)
 	}
 }
 
 // patch changes the site whose call returns to after, and says where it returns
 // to then. What cannot be done stays as it is.
-func (m *Memory) patch(by platform.CallPatcher, after hostarch.Addr, nr uint64, alone bool) (back hostarch.Addr, ok bool) {
+func (t *Task) patch(after hostarch.Addr, nr uint64) (back hostarch.Addr, ok bool) {
+	m := t.mem
 	m.calls.mu.Lock()
 	defer m.calls.mu.Unlock()
 	text, ok := m.Space.Text(after - 1)
-	if m.calls.off || !ok {
+	if m.calls.off || !ok || m.calls.made(after) {
 		return 0, false
 	}
 	lo := max(text.Start, after-min(after, siteWindow))
@@ -118,16 +130,21 @@ func (m *Memory) patch(by platform.CallPatcher, after hostarch.Addr, nr uint64, 
 		return 0, false
 	}
 	slot := page.at + hostarch.Addr(page.used)
-	change, ok := by.PatchCall(platform.CallSite{
-		Addr: lo, Code: code, After: int(after - lo), Number: nr, Trampoline: slot, Alone: alone,
+	change, ok := t.k.patcher.PatchCall(platform.CallSite{
+		Addr: lo, Code: code, After: int(after - lo), Number: nr, Trampoline: slot, Alone: t.frames == 0,
 	})
 	if !ok || change.Addr < lo || change.Addr+hostarch.Addr(len(change.Code)) > hi {
 		return 0, false
 	}
-	// Another thread may be executing the very bytes: they change at once, or
-	// not at all.
-	if m.Guest.Contexts() > 1 && change.Addr/8 != (change.Addr+hostarch.Addr(len(change.Code))-1)/8 {
-		return 0, false
+	moves := change.Return != after
+	if shared := m.Users() > 1; shared && (moves || change.Addr/8 != (change.Addr+hostarch.Addr(len(change.Code))-1)/8) {
+		// Another thread may be executing the very bytes, and they do not change at
+		// once; or it would return into the midst of them.
+		end, ok := t.quieten()
+		if !ok {
+			return 0, false
+		}
+		defer end()
 	}
 	if _, err := m.Space.Poke(slot, change.Trampoline); err != nil {
 		return 0, false
@@ -139,6 +156,16 @@ func (m *Memory) patch(by platform.CallPatcher, after hostarch.Addr, nr uint64, 
 		return 0, false
 	}
 	m.calls.undone = append(m.calls.undone, old)
+	if moves {
+		m.calls.world.version.Add(1)
+		if m.calls.world.quiet.Load() {
+			// What the others execute from now on is the changed code: its page is
+			// a new one, if it was the file's.
+			if err := t.ctx.Flush(m.Guest); err != nil {
+				t.lost(err)
+			}
+		}
+	}
 	return change.Return, true
 }
 
@@ -193,6 +220,18 @@ func (m *Memory) Unpatch() {
 		}
 	}
 	m.calls.undone = nil
+}
+
+// patchedReturn returns where a call that was to return to rip returns to now.
+func (m *Memory) patchedReturn(rip uint64) uint64 {
+	m.calls.mu.Lock()
+	defer m.calls.mu.Unlock()
+	for i := range m.calls.undone {
+		if p := &m.calls.undone[i]; uint64(p.after) == rip {
+			return uint64(p.back)
+		}
+	}
+	return rip
 }
 
 // unpatched returns where a call that returns to rip would return to without patches,

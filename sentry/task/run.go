@@ -41,7 +41,7 @@ func (t *Task) run(ctx platform.Context) {
 			t.th.TraceExit()
 			return
 		}
-		ex, err := ctx.Run(t.mem.Guest)
+		ex, err := t.runGuest()
 		if err != nil {
 			t.lost(err)
 			continue

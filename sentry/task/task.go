@@ -48,6 +48,7 @@ type Task struct {
 	robustList  hostarch.Addr // set_robust_list(2); under mu
 	futexesGone atomic.Bool   // between giving up futexes and new memory
 	unpublished atomic.Bool   // what publish says has changed
+	inGuest     atomic.Bool   // in guest code, or about to be: see quiet.go
 
 	// The rest belongs to the task's goroutine.
 
@@ -72,8 +73,8 @@ type Task struct {
 	futexWaiter *futex.Waiter // nil until it is needed
 	nextCount   time.Time     // when memory may be counted again; see measureMemory
 
-	sites  trappedSites
-	frames int // of signal handlers that have not returned
+	frames       int    // of signal handlers that have not returned
+	patchVersion uint32 // of the address space's code, when t looked last
 
 	semUndo     atomic.Pointer[sem.List] // nil until it is needed; others compare it
 	memPolicy   MemoryPolicy
