@@ -25,6 +25,9 @@ const (
 	vectorTSS        = 10
 	vectorControl    = 21
 
+	opINT  = 0xcd
+	opINT3 = 0xcc
+
 	pfPresent = 1 << 0
 	pfWrite   = 1 << 1
 	pfUser    = 1 << 2
@@ -95,8 +98,14 @@ func (v *vcpu) decode(c *context, s *space, port int) (platform.Exit, outcome, e
 	case vectorBreakpoint:
 		return signal(unix.SIGTRAP, siKernel, 0)
 	case vectorInvalid:
-		if v.m.quirks.intIsInvalid && s.isINT(rip) {
-			return signal(unix.SIGSEGV, siKernel, 0)
+		if v.m.quirks.intIsInvalid {
+			switch s.opcode(rip) {
+			case opINT:
+				return signal(unix.SIGSEGV, siKernel, 0)
+			case opINT3: // with a stack pointer that is no address
+				c.regs.Rip++
+				return signal(unix.SIGTRAP, siKernel, 0)
+			}
 		}
 		return signal(unix.SIGILL, illOpn, rip)
 	case vectorNotPresent, vectorStack:
@@ -168,12 +177,13 @@ func (v *vcpu) pageFault(c *context, s *space) (platform.Exit, outcome, error) {
 	return x, exited, nil
 }
 
-// isINT says whether there is an INT instruction at an address.
-func (s *space) isINT(at uint64) bool {
+// opcode is the first byte of the instruction at an address, 0 if there is none.
+func (s *space) opcode(at uint64) byte {
 	var b [1]byte
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.pages.read(b[:], at) == 1 && b[0] == 0xcd
+	s.pages.read(b[:], at)
+	return b[0]
 }
 
 // lookUp returns the entry that maps an address.
