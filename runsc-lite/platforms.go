@@ -16,7 +16,13 @@ import (
 func newPlatform(name string, log *slog.Logger) (func(memFD int) (platform.Platform, error), error) {
 	switch name {
 	case "auto":
-		return func(memFD int) (platform.Platform, error) { return fastest(memFD, log) }, nil
+		return func(memFD int) (platform.Platform, error) {
+			p, why, err := fastest(memFD, log)
+			if err == nil {
+				log.Debug("platform "+p.Name(), "why", why)
+			}
+			return p, err
+		}, nil
 	case "kvm":
 		return func(memFD int) (platform.Platform, error) {
 			return kvm.New(kvm.Config{MemoryFD: memFD, Log: log})
@@ -39,32 +45,30 @@ const platformNames = "auto (the fastest that works), systrap, systrap:nopatch (
 // fastest: no stop of a traced thread takes less, on any machine.
 const fastCall = 2 * time.Microsecond
 
-// fastest starts the fastest platform that works here. KVM is not even tried where
-// it cannot be it: that would take longer than starting the others.
-func fastest(memFD int, log *slog.Logger) (platform.Platform, error) {
-	why := kvm.Unlikely()
-	if why == "" {
+// fastest starts the fastest platform that works here, and says why it is that. KVM is
+// not even tried where it cannot be it: that would take longer than starting the
+// others.
+func fastest(memFD int, log *slog.Logger) (p platform.Platform, why string, err error) {
+	notKVM := kvm.Unlikely()
+	if notKVM == "" {
 		switch k, err := kvm.New(kvm.Config{MemoryFD: memFD, Log: log}); {
 		case err != nil:
-			why = err.Error()
+			notKVM = err.Error()
 		case k.Report().RoundTrip > fastCall:
-			why = fmt.Sprintf("a system call takes %v there, more than %v", k.Report().RoundTrip, fastCall)
+			notKVM = fmt.Sprintf("a system call takes %v there, more than %v", k.Report().RoundTrip, fastCall)
 			k.Close()
 		default:
-			log.Debug("platform kvm", "why", fmt.Sprintf("a system call takes %v", k.Report().RoundTrip))
-			return k, nil
+			return k, fmt.Sprintf("a system call takes %v", k.Report().RoundTrip), nil
 		}
 	}
-	p, err := systrap.New(systrap.Config{MemoryFD: memFD})
+	s, err := systrap.New(systrap.Config{MemoryFD: memFD})
 	if err == nil {
-		log.Debug("platform systrap", "why", "not kvm: "+why)
-		return p, nil
+		return s, "not kvm: " + notKVM, nil
 	}
 	// Slow, but it works where nothing may be traced.
 	k, kvmErr := kvm.New(kvm.Config{MemoryFD: memFD, Log: log})
 	if kvmErr != nil {
-		return nil, fmt.Errorf("no platform works here: %w", errors.Join(err, kvmErr))
+		return nil, "", fmt.Errorf("no platform works here: %w", errors.Join(err, kvmErr))
 	}
-	log.Debug("platform kvm", "why", "not systrap: "+err.Error())
-	return k, nil
+	return k, "not systrap: " + err.Error(), nil
 }

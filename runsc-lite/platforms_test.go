@@ -29,6 +29,13 @@ func TestTryPlatform(t *testing.T) {
 	}
 }
 
+// TestAuto: it says which platform it is, and why.
+func TestAuto(t *testing.T) {
+	if s := auto(); !strings.HasPrefix(s, "auto takes ") || !strings.Contains(s, "(") {
+		t.Error(s)
+	}
+}
+
 func TestUnknownPlatform(t *testing.T) {
 	_, err := newPlatform("xen", slog.Default())
 	if err == nil || !strings.Contains(err.Error(), "kvm") {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"slices"
@@ -31,8 +30,9 @@ func (platformsCommand) Usage() string {
 	return `platforms
 
 Starts each platform, runs a few system calls on it, and prints whether that
-works, how long a call takes from the program to the kernel and back, and what
-the platform found out about this machine.
+works, how long a call takes from the program to the kernel and back, what the
+platform can do here, and where this machine is in its way. Then it says which of
+them --platform=auto takes.
 
 `
 }
@@ -42,24 +42,25 @@ func (platformsCommand) Execute(context.Context, *flag.FlagSet, ...any) subcomma
 	works := 0
 	w := tabwriter.NewWriter(os.Stdout, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(w, "PLATFORM\tWORKS\tSYSTEM CALL\tFEATURES")
-	var failed []string
+	var notes []string
 	for _, name := range []string{"systrap", "kvm", "ptrace"} {
 		t, err := tryPlatform(name)
 		if err != nil {
 			fmt.Fprintf(w, "%s\tno\t\t\n", name)
-			failed = append(failed, fmt.Sprintf("%s: %v", name, err))
+			notes = append(notes, fmt.Sprintf("%s does not work: %v", name, err))
 			continue
 		}
 		works++
+		for _, q := range t.quirks {
+			notes = append(notes, name+": "+q)
+		}
 		fmt.Fprintf(w, "%s\tyes\t%v\t%s\n", name, t.call, strings.Join(t.features, ", "))
 	}
 	w.Flush()
-	for _, f := range failed {
-		fmt.Println(f)
+	for _, n := range notes {
+		fmt.Println(n)
 	}
-	if why := kvm.Unlikely(); why != "" {
-		fmt.Printf("auto does not try kvm: %s\n", why)
-	}
+	fmt.Println(auto())
 	if works == 0 {
 		return subcommands.ExitFailure
 	}
@@ -70,6 +71,7 @@ func (platformsCommand) Execute(context.Context, *flag.FlagSet, ...any) subcomma
 type trial struct {
 	call     time.Duration // from guest code to the kernel and back
 	features []string
+	quirks   []string // of this machine
 }
 
 const (
@@ -81,7 +83,7 @@ const (
 
 // tryPlatform starts a platform and makes system calls on it.
 func tryPlatform(name string) (t trial, err error) {
-	start, err := newPlatform(name, slog.New(slog.NewTextHandler(io.Discard, nil)))
+	start, err := newPlatform(name, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return t, err
 	}
@@ -124,10 +126,6 @@ func tryPlatform(name string) (t trial, err error) {
 // measure times system calls: the median counts.
 func (t *trial) measure(c platform.Context, space platform.AddressSpace) error {
 	_, meter := c.(platform.CPUMeter)
-	_, answers := c.(platform.CallAnswerer)
-	if answers {
-		t.features = append(t.features, "answers some calls in the guest")
-	}
 	if meter {
 		t.features = append(t.features, "meters processor time")
 	}
@@ -153,12 +151,31 @@ func (t *trial) measure(c platform.Context, space platform.AddressSpace) error {
 // describe collects what a platform can do besides.
 func (t *trial) describe(p platform.Platform) {
 	if _, ok := p.(platform.CallPatcher); ok {
-		t.features = append(t.features, "makes call sites that are used often faster than that")
+		t.features = append(t.features, "makes call sites that are used often faster than that", "answers some calls in the guest there")
 	}
 	if l, ok := p.(platform.SlotLimiter); ok {
 		t.features = append(t.features, fmt.Sprintf("%d run slots", l.RunSlots()))
 	}
 	if k, ok := p.(*kvm.KVM); ok {
 		t.features = append(t.features, k.Report().Features()...)
+		t.quirks = k.Report().Quirks()
 	}
+}
+
+// auto says what --platform=auto comes to.
+func auto() string {
+	fd, err := hostcall.MemfdCreate("runsc-lite-trial")
+	if err != nil {
+		return fmt.Sprintf("auto: making a memory file: %v", err)
+	}
+	defer hostcall.Close(fd)
+	if err := hostcall.Ftruncate(fd, trialFile); err != nil {
+		return fmt.Sprintf("auto: sizing a memory file: %v", err)
+	}
+	p, why, err := fastest(fd, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return fmt.Sprintf("auto: %v", err)
+	}
+	defer p.Close()
+	return fmt.Sprintf("auto takes %s (%s)", p.Name(), why)
 }

@@ -25,7 +25,8 @@ type quirks struct {
 	// callFaults: SYSCALL stays in ring 3, and arrives as a fetch from LSTAR.
 	// Ring 0 is then emulated, an instruction at a time.
 	callFaults bool
-	// intIsInvalid: INT of a vector without a gate is #UD, not #GP.
+	// intIsInvalid: INT of a vector without a gate is #UD, not #GP; and INT3 is,
+	// if the stack pointer is no address.
 	intIsInvalid bool
 }
 
@@ -343,8 +344,14 @@ type Report struct {
 	SysRet bool
 	// Answers says that the stub answers some calls.
 	Answers bool
-	CR4     uint64 // bits that the host takes
-	XCR0    uint64 // extended state that guests have
+	// INTInvalid says that INT without a gate raises #UD.
+	INTInvalid bool
+	// SlowThreads says that letting another thread run a vCPU takes milliseconds.
+	SlowThreads bool
+	// FewSlots says that memory slots have to be large.
+	FewSlots bool
+	CR4      uint64 // bits that the host takes
+	XCR0     uint64 // extended state that guests have
 }
 
 // Report returns what the platform found out when it started.
@@ -352,28 +359,55 @@ func (p *KVM) Report() Report {
 	m := p.m
 	return Report{
 		RoundTrip: m.roundTrip, Ring0: !m.quirks.callFaults, Shadows: m.shadows,
-		Stub: m.quirks.bases, SysRet: m.quirks.sysret, Answers: m.quirks.answers, CR4: m.cr4, XCR0: m.xcr0,
+		Stub: m.quirks.bases, SysRet: m.quirks.sysret, Answers: m.quirks.answers,
+		INTInvalid: m.quirks.intIsInvalid, SlowThreads: !m.threadsCheap, FewSlots: m.chunk == largeChunk,
+		CR4: m.cr4, XCR0: m.xcr0,
 	}
 }
 
-// Features says the same in words.
+// Features says in words what guests have here.
 func (r Report) Features() []string {
-	either := func(is bool, yes, no string) string {
-		if is {
-			return yes
+	f := []string{"nested page tables"}
+	if r.Shadows {
+		f[0] = "shadow page tables"
+	}
+	if r.Answers {
+		f = append(f, "answers some calls in the stub")
+	}
+	for _, b := range []struct {
+		name string
+		has  bool
+	}{
+		{"SMEP", r.CR4&cr4SMEP != 0}, {"SMAP", r.CR4&cr4SMAP != 0}, {"UMIP", r.CR4&cr4UMIP != 0}, {"FSGSBASE", r.CR4&cr4FSGSBase != 0},
+		{"SYSRET", r.SysRet}, {"AVX", r.XCR0&4 != 0}, {"AVX-512", r.XCR0&0xe0 == 0xe0},
+	} {
+		if b.has {
+			f = append(f, b.name)
 		}
-		return no
 	}
-	f := []string{
-		either(r.Ring0, "ring 0 of the processor's own", "ring 0 is emulated (a virtual machine without hardware for it)"),
-		either(r.Shadows, "shadow page tables", "nested page tables"),
+	return f
+}
+
+// Quirks says in words where the host is not as the processor's manuals have it, or
+// slow for another reason.
+func (r Report) Quirks() []string {
+	var q []string
+	for _, b := range []struct {
+		is   bool
+		what string
+	}{
+		{!r.Ring0, "SYSCALL stays in ring 3, and ring 0 is emulated (a virtual machine without hardware for it)"},
+		{r.Ring0 && !r.Stub, "the host is asked for segment bases at each exit"},
+		{r.Ring0 && !r.SysRet, "SYSRET does not work"},
+		{r.Shadows, "changed page table entries are stale until the host is made to forget them"},
+		{r.INTInvalid, "INT without a gate is an invalid instruction"},
+		{r.CR4 != cr4Wanted, fmt.Sprintf("CR4 has no bits %#x", cr4Wanted&^r.CR4)},
+		{r.SlowThreads, "a virtual processor changes its thread slowly (Linux before 6.13)"},
+		{r.FewSlots, "there are few memory slots"},
+	} {
+		if b.is {
+			q = append(q, b.what)
+		}
 	}
-	if r.Ring0 {
-		f = append(f, either(r.Stub, "one host call for an exit", "the host is asked for segment bases at each exit"),
-			either(r.SysRet, "SYSRET", "no SYSRET"))
-	}
-	return append(f,
-		either(r.CR4&cr4SMEP != 0, "SMEP", "no SMEP"), either(r.CR4&cr4SMAP != 0, "SMAP", "no SMAP"),
-		either(r.CR4&cr4UMIP != 0, "UMIP", "no UMIP"), either(r.CR4&cr4FSGSBase != 0, "FSGSBASE", "no FSGSBASE"),
-		either(r.XCR0&0xe0 == 0xe0, "AVX-512", either(r.XCR0&4 != 0, "AVX", "no AVX")))
+	return q
 }

@@ -63,3 +63,34 @@ func TestNoDevice(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// TestReportInWords: a host that is as the manuals have it has no quirks, and each
+// departure is said.
+func TestReportInWords(t *testing.T) {
+	good := Report{Ring0: true, Stub: true, SysRet: true, Answers: true, CR4: cr4Wanted, XCR0: xcr0Wanted}
+	if q := good.Quirks(); len(q) != 0 {
+		t.Errorf("quirks of a good host: %q", q)
+	}
+	features := strings.Join(good.Features(), ", ")
+	for _, f := range []string{"nested page tables", "answers some calls", "SMAP", "SYSRET", "AVX-512"} {
+		if !strings.Contains(features, f) {
+			t.Errorf("%q says nothing of %s", features, f)
+		}
+	}
+	for what, change := range map[string]func(*Report){
+		"ring 0 is emulated": func(r *Report) { r.Ring0, r.Stub, r.SysRet = false, false, false },
+		"segment bases":      func(r *Report) { r.Stub = false },
+		"SYSRET":             func(r *Report) { r.SysRet = false },
+		"stale":              func(r *Report) { r.Shadows = true },
+		"INT":                func(r *Report) { r.INTInvalid = true },
+		"CR4 has no bits":    func(r *Report) { r.CR4 &^= cr4UMIP },
+		"thread":             func(r *Report) { r.SlowThreads = true },
+		"slots":              func(r *Report) { r.FewSlots = true },
+	} {
+		r := good
+		change(&r)
+		if q := r.Quirks(); len(q) != 1 || !strings.Contains(q[0], what) {
+			t.Errorf("%s: the quirks are %q", what, q)
+		}
+	}
+}
