@@ -16,7 +16,9 @@
 // is a store to memory; those of a batch are followed by one load of CR3 if they
 // took something away, and by a kick of those vCPUs only that run in the space at
 // that moment. Floating-point state stays in the vCPU until another guest thread
-// gets it. cost_test.go holds all that; docs/performance.md says what it comes to.
+// gets it. Calls with results that only the kernel changes, as getpid(2), the stub
+// answers itself, from a table of the thread's (answers.go). cost_test.go holds all
+// that; docs/performance.md says what it comes to.
 //
 // A vCPU is a run slot (pool.go): who is to run is the process manager's business,
 // who waits has none. Goroutines of guest threads are bound to a host thread only
@@ -43,7 +45,7 @@
 // address spaces; what is in them are a guest thread's registers. Ring 3 has no way
 // into ring 0 but SYSCALL and the gates, which lead to the stub, on a stack of its
 // own (IST), with interrupts, TF, AC and NT off. The stub reads nothing that a guest
-// wrote. What goes into IRETQ and the bases is made such that the processor takes
+// wrote, but for RAX, one byte of which is the index of an answer, and TF. What goes into IRETQ and the bases is made such that the processor takes
 // it first. An entry that is not present has its address inverted (L1TF).
 //
 // What would have to go wrong twice: a guest in ring 0 would have the memory file,
@@ -58,8 +60,11 @@
 //
 // A kick sets immediate_exit in the shared page and signals the vCPU's thread.
 // Before it enters, a vCPU says so (seq), and then looks at what it may be kicked
-// for; who kicks does it the other way round: no kick is lost. An exception that
-// the host is about to deliver is waited for, since it would hit whatever runs next.
+// for; who kicks does it the other way round: no kick is lost. Where the vCPU has to
+// go on to be left in order, immediate_exit is taken back, for it ends at the stub's
+// OUT then: in an entry of the stub, which a call that is being answered is made to
+// take to its end, and with an exception that the host is about to deliver, since it
+// would hit whatever runs next. What else is left of the moment is cleared.
 //
 // # Where it differs from Linux
 //
