@@ -14,7 +14,7 @@ import (
 // faults, mappings, processes and threads, signals, registers, clocks.
 var programs = []string{
 	"badcall", "clock", "clone", "cow", "cputime", "efault", "exec", "fault", "fork", "futex", "futexpi",
-	"memcalls", "mmap", "odd", "pipe", "ptrace", "ptraceregs", "sched", "seccomp", "signal", "system", "sysv",
+	"memcalls", "mmap", "odd", "pipe", "ptrace", "ptraceregs", "sched", "schedattr", "seccomp", "signal", "system", "sysv",
 	"thread", "timers", "wait",
 }
 
