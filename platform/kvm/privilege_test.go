@@ -181,14 +181,14 @@ func TestTripleFault(t *testing.T) {
 			idt := area[idtPage*pageSize:][:pageSize]
 			old := append([]byte(nil), idt...)
 			clear(idt)
-			g.Regs().Rip, g.Regs().Rdi = g.Text(), freeAt
+			g.Regs().Rip = g.Text() + uint64(len(callLoop))
 			x, err := g.C.Run(g.Space.AddressSpace)
 			copy(idt, old)
 			if err == nil {
 				g.Fatalf("%+v", x)
 			}
 			t.Log(err)
-		}, callLoop)
+		}, callLoop, []byte{0x0f, 0x0b}) // ud2
 		e.Start(nil, other, func(g *platformtest.Guest) {
 			for range 10 {
 				g.Call()
