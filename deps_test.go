@@ -149,6 +149,7 @@ var libraries = []struct {
 	{path: "github.com/google/btree", by: []string{"mm", "mm/", "sentry/", "procmgr"}},
 	{path: "github.com/klauspost/compress/zstd", by: []string{"archive", "runsc-lite/unikernel"}},
 	{path: "github.com/google/subcommands", by: []string{"runsc-lite"}},
+	{path: "github.com/klauspost/compress/zstd", by: []string{"archive", "runsc-lite/unikernel"}},
 	{path: "github.com/opencontainers/runtime-spec/specs-go", by: []string{"runsc-lite", "runsc-lite/"}},
 	{path: "github.com/opencontainers/cgroups", by: []string{"runsc-lite/cgroup"}},
 	{path: "github.com/opencontainers/cgroups/manager", by: []string{"runsc-lite/cgroup"}},
