@@ -147,7 +147,6 @@ var libraries = []struct {
 	{path: "gvisor.dev/gvisor/pkg/seccomp", by: []string{"platform/", "hostcall"}},
 	{path: "gvisor.dev/gvisor/pkg/bpf", by: []string{"platform/", "hostcall"}},
 	{path: "github.com/google/btree", by: []string{"mm", "mm/", "sentry/", "procmgr"}},
-	{path: "github.com/klauspost/compress/zstd", by: []string{"archive", "runsc-lite/unikernel"}},
 	{path: "github.com/google/subcommands", by: []string{"runsc-lite"}},
 	{path: "github.com/klauspost/compress/zstd", by: []string{"archive", "runsc-lite/unikernel"}},
 	{path: "github.com/opencontainers/runtime-spec/specs-go", by: []string{"runsc-lite", "runsc-lite/"}},

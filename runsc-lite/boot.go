@@ -21,6 +21,7 @@ type boot struct {
 	platform string
 	network  string // --network; empty: lo alone
 	trace    traceFlags
+	export   exportFlag
 	debug    bool
 
 	interrupted atomic.Bool // the user typed ^C
@@ -70,7 +71,11 @@ func (b *boot) run(spec sentry.Spec) (int, error) {
 	} else {
 		defer server.Close()
 	}
-	return s.Wait(), nil
+	status := s.Wait()
+	if err := b.export.copyOut(s); err != nil {
+		return exitFailure, err
+	}
+	return status, b.trace.report(s.Kernel())
 }
 
 // serve makes the sandbox visible to ps and top.

@@ -18,6 +18,7 @@ type traceFlags struct {
 	filter  trace.Filter
 	summary outputFlag
 	events  string
+	missed  outputFlag
 }
 
 // maxEvents is how many events --trace keeps: some 20 MiB.
@@ -28,6 +29,7 @@ func (t *traceFlags) set(f *flag.FlagSet) {
 	f.Var(&t.filter, "strace-filter", "of calls and signals show those that `EXPR` says, as strace -e does:\n"+
 		"trace=open,read or trace=%file, signal=none; may be repeated")
 	f.Var(&t.summary, "strace-summary", "count calls and the time in them, to standard error or `FILE`, as strace -c -w does")
+	f.Var(&t.missed, "missed", "tell at the end which system calls the program made that are not supported,\non standard error or in `FILE`")
 	f.StringVar(&t.events, "trace", "", "write the last events to `FILE` as a Chrome trace, for ui.perfetto.dev")
 }
 
@@ -84,6 +86,19 @@ func (t *traceFlags) start() (task.Tracer, func() error, error) {
 		tracers = append(tracers, s)
 	}
 	return trace.Join(tracers...), finish, nil
+}
+
+// report tells of the calls that were not served, when the program has ended.
+func (t *traceFlags) report(k *task.Kernel) error {
+	if !t.missed.on {
+		return nil
+	}
+	w, err := t.missed.open()
+	if err != nil {
+		return err
+	}
+	k.Missed(func(name string, count uint64) { fmt.Fprintf(w, "not supported: %s (%d)\n", name, count) })
+	return t.missed.close(w)
 }
 
 // outputFlag is a flag that stands alone for standard error, or names a file.

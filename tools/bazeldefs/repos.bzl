@@ -61,7 +61,8 @@ def _gazelle_tool_impl(ctx):
 
 gazelle_tool = repository_rule(
     implementation = _gazelle_tool_impl,
-    attrs = {"version": attr.string(mandatory = True)},
+    doc = "Gazelle as a command, which writes the BUILD files of Go modules.",
+    attrs = {"version": attr.string(default = "v0.40.0")},
     environ = _GO_ENV,
 )
 
@@ -118,6 +119,17 @@ go_repository = repository_rule(
     },
     environ = _GO_ENV,
 )
+
+def rules_go():
+    """rules_go, patched to work with Bazel 4.2.3."""
+    go_repository(
+        name = "io_bazel_rules_go",
+        build_file_generation = "off",
+        importpath = "github.com/bazelbuild/rules_go",
+        patches = ["@runsc_lite//tools/bazeldefs:rules_go-bazel4.patch"],
+        sum = "h1:/BUvuaB8MEiUA2oLPPCGtuw5V+doAYyiGTFyoSWlkrw=",
+        version = "v0.50.1",
+    )
 
 def _repo_name(importpath):
     """Gazelle's name for a module: golang.org/x/sys is org_golang_x_sys."""

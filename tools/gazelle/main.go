@@ -4,7 +4,7 @@
 //	go run ./tools/gazelle [-diff]
 //
 // It runs the gazelle that tools/pin/go.mod pins, which has to be the version
-// that WORKSPACE names for the dependencies. Gazelle is told the modules of
+// that tools/bazeldefs/repos.bzl names for the dependencies. Gazelle is told the modules of
 // go.mod, so that it need not ask the network which module a package is of.
 package main
 
@@ -21,7 +21,10 @@ import (
 	"strings"
 )
 
-const pinned = "tools/pin/go.mod"
+const (
+	pinned  = "tools/pin/go.mod"
+	inBazel = "tools/bazeldefs/repos.bzl"
+)
 
 func main() {
 	diff := flag.Bool("diff", false, "show the difference, and fail if there is one, instead of writing")
@@ -65,8 +68,8 @@ func run(diff bool) error {
 }
 
 var (
-	inWorkspace = regexp.MustCompile(`(?s)gazelle_tool\(\s*name = "gazelle_tool",\s*version = "([^"]+)"`)
-	inPinned    = regexp.MustCompile(`github\.com/bazelbuild/bazel-gazelle (\S+)`)
+	inRules  = regexp.MustCompile(`(?s)\ngazelle_tool = repository_rule\(.*?"version": attr\.string\(default = "([^"]+)"`)
+	inPinned = regexp.MustCompile(`github\.com/bazelbuild/bazel-gazelle (\S+)`)
 )
 
 // sameVersion checks that one gazelle writes the BUILD files of the module and
@@ -76,7 +79,7 @@ func sameVersion() error {
 	for i, f := range []struct {
 		name string
 		re   *regexp.Regexp
-	}{{"WORKSPACE", inWorkspace}, {pinned, inPinned}} {
+	}{{inBazel, inRules}, {pinned, inPinned}} {
 		text, err := os.ReadFile(f.name)
 		if err != nil {
 			return err
@@ -88,7 +91,7 @@ func sameVersion() error {
 		found[i] = string(m[1])
 	}
 	if found[0] != found[1] {
-		return fmt.Errorf("WORKSPACE names gazelle %s, %s %s", found[0], pinned, found[1])
+		return fmt.Errorf("%s names gazelle %s, %s %s", inBazel, found[0], pinned, found[1])
 	}
 	return nil
 }
