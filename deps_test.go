@@ -14,10 +14,11 @@ import (
 // the code that wants it is in the wrong place: move it, or let the lower
 // package declare the methods that it wants, as mm.Mapper does.
 const arrows = `
-runsc-lite            → runsc-lite/unikernel runsc-lite/container runsc-lite/sandbox runsc-lite/bundle runsc-lite/cgroup runsc-lite/control sentry sentry/syscalls sentry/trace sentry/task sentry/socket/hostnet procmgr platform/kvm platform/ptrace platform/systrap platform hostcall
+runsc-lite            → runsc-lite/unikernel runsc-lite/container runsc-lite/sandbox runsc-lite/bundle runsc-lite/engineconf runsc-lite/cgroup runsc-lite/control sentry sentry/syscalls sentry/trace sentry/task sentry/socket/hostnet procmgr platform/kvm platform/ptrace platform/systrap platform hostcall
 runsc-lite/container  → runsc-lite/sandbox runsc-lite/bundle runsc-lite/cgroup sentry/task
 runsc-lite/sandbox    → runsc-lite/bundle runsc-lite/cgroup sentry sentry/task sentry/seccomp procmgr platform hostcall
 runsc-lite/cgroup     → hostcall
+runsc-lite/engineconf →
 runsc-lite/bundle     → sentry/syscalls sentry/seccomp procmgr
 runsc-lite/unikernel  → archive hostcall
 runsc-lite/control    → sentry/task procmgr
@@ -149,6 +150,7 @@ var libraries = []struct {
 	{path: "github.com/google/btree", by: []string{"mm", "mm/", "sentry/", "procmgr"}},
 	{path: "github.com/google/subcommands", by: []string{"runsc-lite"}},
 	{path: "github.com/klauspost/compress/zstd", by: []string{"archive", "runsc-lite/unikernel"}},
+	{path: "github.com/opencontainers/runtime-spec/specs-go/features", by: []string{"runsc-lite"}},
 	{path: "github.com/opencontainers/runtime-spec/specs-go", by: []string{"runsc-lite", "runsc-lite/"}},
 	{path: "github.com/opencontainers/cgroups", by: []string{"runsc-lite/cgroup"}},
 	{path: "github.com/opencontainers/cgroups/manager", by: []string{"runsc-lite/cgroup"}},

@@ -49,6 +49,7 @@ func run() int {
 	for _, v := range []runtimeVerb{
 		&createCommand{}, startCommand{}, stateCommand{}, &killCommand{}, &deleteCommand{}, &runCommand{},
 		waitCommand{}, &listCommand{}, pauseCommand{}, resumeCommand{}, &updateCommand{}, &eventsCommand{},
+		&specCommand{}, featuresCommand{}, &installCommand{}, &installCommand{uninstall: true},
 	} {
 		c.Register(runtimeCommand{v, &g, 1, &status}, "of an OCI runtime")
 	}

@@ -60,6 +60,7 @@ type option struct {
 
 // flagOptions are as mount(8) and runc name them.
 var flagOptions = map[string]option{
+	"acl":           {unix.MS_POSIXACL, false},
 	"async":         {unix.MS_SYNCHRONOUS, true},
 	"atime":         {unix.MS_NOATIME, true},
 	"defaults":      {0, false},
@@ -71,6 +72,7 @@ var flagOptions = map[string]option{
 	"lazytime":      {unix.MS_LAZYTIME, false},
 	"loud":          {unix.MS_SILENT, true},
 	"mand":          {unix.MS_MANDLOCK, false},
+	"noacl":         {unix.MS_POSIXACL, true},
 	"noatime":       {unix.MS_NOATIME, false},
 	"nodev":         {unix.MS_NODEV, false},
 	"nodiratime":    {unix.MS_NODIRATIME, false},
