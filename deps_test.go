@@ -14,7 +14,7 @@ import (
 // the code that wants it is in the wrong place: move it, or let the lower
 // package declare the methods that it wants, as mm.Mapper does.
 const arrows = `
-runsc-lite            → runsc-lite/unikernel runsc-lite/container runsc-lite/sandbox runsc-lite/bundle runsc-lite/engineconf runsc-lite/cgroup runsc-lite/control sentry sentry/syscalls sentry/trace sentry/task sentry/socket/hostnet procmgr platform/kvm platform/ptrace platform/systrap platform hostcall
+runsc-lite            → runsc-lite/unikernel runsc-lite/container runsc-lite/sandbox runsc-lite/bundle runsc-lite/engineconf runsc-lite/cgroup runsc-lite/control sentry sentry/syscalls sentry/trace sentry/task sentry/socket/hostnet sentry/socket procmgr platform/kvm platform/ptrace platform/systrap platform hostcall
 runsc-lite/container  → runsc-lite/sandbox runsc-lite/bundle runsc-lite/cgroup sentry/task
 runsc-lite/sandbox    → runsc-lite/bundle runsc-lite/cgroup sentry sentry/task sentry/seccomp procmgr platform hostcall
 runsc-lite/cgroup     → hostcall
@@ -25,7 +25,7 @@ runsc-lite/control    → sentry/task procmgr
 
 sentry                → sentry/syscalls sentry/trace sentry/task sentry/namespaces
                         sentry/fs/tty sentry/fs/overlay sentry/fs/hostdir sentry/fs/image sentry/fs/proc sentry/fs/sys sentry/fs/synth sentry/fs/dev sentry/fs/devpts sentry/fs/tmpfs sentry/fs/hostfd sentry/fs/pipe sentry/fs/inotify
-                        sentry/ipc/mqueue sentry/socket/netns sentry/socket/hostnet sentry/fdtable sentry/vfs sentry/futex sentry/seccomp loader sentry/clock procmgr mm mm/memfile platform archive hostcall
+                        sentry/ipc/mqueue sentry/socket/netns sentry/socket/hostnet sentry/socket sentry/fdtable sentry/vfs sentry/futex sentry/seccomp loader sentry/clock procmgr mm mm/memfile platform archive hostcall
 sentry/syscalls       → sentry/task sentry/fs/nsfs sentry/namespaces sentry/ipc/mqueue sentry/ipc/shm sentry/ipc/sem sentry/ipc/msg sentry/ipc
                         sentry/fs/pipe sentry/fs/eventfd sentry/fs/epoll sentry/fs/timerfd sentry/fs/signalfd sentry/fs/inotify sentry/fs/tmpfs
                         sentry/socket sentry/fdtable sentry/vfs sentry/vfs/lock sentry/futex sentry/seccomp loader sentry/timers sentry/clock procmgr mm mm/memfile
@@ -37,7 +37,8 @@ sentry/fs/nsfs        → sentry/namespaces sentry/vfs procmgr
 sentry/namespaces     → sentry/socket/netns sentry/ipc/mqueue sentry/ipc/shm sentry/ipc/sem sentry/ipc/msg procmgr
 sentry/timers         → sentry/clock procmgr
 
-sentry/socket/netns   → sentry/socket/hostnet sentry/socket/unix sentry/socket/netlink sentry/socket/netstack sentry/socket sentry/vfs
+sentry/socket/netns   → sentry/socket/hostsock sentry/socket/hostnet sentry/socket/unix sentry/socket/netlink sentry/socket/netstack sentry/socket sentry/vfs hostcall
+sentry/socket/hostsock → sentry/socket sentry/vfs hostcall
 sentry/socket/hostnet → sentry/socket/link sentry/socket/netstack hostcall
 sentry/socket/netlink → sentry/socket/netstack sentry/socket sentry/vfs
 sentry/socket/netstack → sentry/socket sentry/vfs

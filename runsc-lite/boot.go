@@ -19,7 +19,7 @@ import (
 // input, output and error, terminal, signals, limits and umask.
 type boot struct {
 	platform string
-	network  string // --network; empty: lo alone
+	network  networkFlags
 	trace    traceFlags
 	export   exportFlag
 	debug    bool
@@ -44,7 +44,7 @@ func (b *boot) run(spec sentry.Spec) (int, error) {
 	spec.Umask = hostcall.Umask()
 	spec.Limits = callersLimits()
 	spec.Hostname = hostname()
-	if spec.Network, err = openNetwork(b.network, spec.Log); err != nil {
+	if spec.NetSpec, err = b.network.open(spec.Log); err != nil {
 		return exitFailure, err
 	}
 	tracer, finish, err := b.trace.start()

@@ -56,7 +56,7 @@ func (d *doCommand) SetFlags(f *flag.FlagSet) {
 	f.StringVar(&d.cwd, "cwd", "", "working directory, in the sandbox (default: the caller's, if it is there)")
 	f.Var(&d.env, "env", "set NAME=VALUE in the program's environment; may be repeated")
 	f.Var(&d.memory, "memory", "how much memory the sandbox may hold, such as 512M or 2G (default: what the host has)")
-	f.StringVar(&d.boot.network, "network", "loopback", networkUsage)
+	d.boot.network.set(f)
 	d.boot.trace.set(f)
 	f.Var(&d.boot.export, "export", "copy `PATH`, a file or directory of the sandbox, to the same path of the host\nwhen the program has ended, if it is there; may be repeated")
 	f.BoolVar(&d.boot.debug, "debug", false, "print the sentry's own log to standard error")

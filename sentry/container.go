@@ -44,6 +44,7 @@ type ContainerSpec struct {
 	Limits                     *[procmgr.NumLimits]procmgr.Limit
 	Tracer                     task.Tracer // nil for none
 	Log                        *slog.Logger
+	NetSpec
 }
 
 // Container is a sandbox whose first program is pid 1 of a pid namespace, and that more
@@ -76,6 +77,9 @@ func NewContainer(spec ContainerSpec) (_ *Container, err error) {
 			c.Close()
 		}
 	}()
+	if err := s.attachNetwork(&spec.NetSpec); err != nil {
+		return nil, err
+	}
 	total := hostcall.TotalMemory()
 	if spec.TotalMemory != 0 {
 		total = min(total, spec.TotalMemory)

@@ -24,7 +24,6 @@ import (
 	"runsc-lite/sentry/fs/pipe"
 	"runsc-lite/sentry/fs/tmpfs"
 	"runsc-lite/sentry/futex"
-	"runsc-lite/sentry/socket/hostnet"
 	"runsc-lite/sentry/socket/netns"
 	"runsc-lite/sentry/syscalls"
 	"runsc-lite/sentry/task"
@@ -65,11 +64,9 @@ type Spec struct {
 	Hostname string
 	// Memory is how much the sandbox may hold, in bytes; 0: what the host has.
 	Memory uint64
-	// Network is what a network namespace of the host has, for the sandbox's; nil:
-	// there is lo alone. It is closed with the sandbox, also if Start fails.
-	Network *hostnet.Net
-	Tracer  task.Tracer // nil for none
-	Log     *slog.Logger
+	NetSpec
+	Tracer task.Tracer // nil for none
+	Log    *slog.Logger
 }
 
 // Sandbox is a running sandbox.
@@ -99,10 +96,8 @@ func Start(spec Spec) (_ *Sandbox, err error) {
 			s.Close()
 		}
 	}()
-	if spec.Network != nil {
-		if err := s.net.Attach(spec.Network); err != nil {
-			return nil, fmt.Errorf("taking the network over: %w", err)
-		}
+	if err := s.attachNetwork(&spec.NetSpec); err != nil {
+		return nil, err
 	}
 	total := hostcall.TotalMemory()
 	if spec.Memory != 0 {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -191,10 +192,105 @@ for i in range(2):
     c.close()
 `
 
+// TestHostSockets: the guest programs about sockets, on sockets of the host.
+func TestHostSockets(t *testing.T) {
+	for _, name := range []string{"inet", "sockopt", "poll", "epoll"} {
+		i := slices.IndexFunc(harness.Guests(t), func(g harness.Guest) bool { return g.Name == name })
+		if i < 0 {
+			t.Errorf("there is no guest program %s", name)
+			continue
+		}
+		g := harness.Guests(t)[i]
+		native := harness.NewTarget("", "native")
+		list, err := native.Run(harness.Spec{Args: []string{g.Path, "--list"}})
+		if err != nil || list.Status != 0 {
+			t.Fatalf("%s --list: status %d, %v", name, list.Status, err)
+		}
+		for test := range strings.Lines(string(list.Stdout)) {
+			if test = strings.TrimSpace(test); strings.HasSuffix(test, " slow") {
+				continue
+			}
+			t.Run(name+"/"+test, func(t *testing.T) {
+				spec := harness.Spec{Args: []string{g.Path, test}, Flags: []string{"--network=host"}, Limit: time.Minute}
+				want, err := native.Run(spec)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, target := range harness.Platforms(t) {
+					got, err := target.Run(spec)
+					if err != nil {
+						t.Fatal(err)
+					}
+					diff := harness.Diff(want, got)
+					switch why := hostGaps[name+"/"+test]; {
+					case why == "" && diff != "":
+						t.Errorf("%s: %s", target.Name, diff)
+					case why != "" && diff == "":
+						t.Errorf("%s: is as on Linux; take it from hostGaps (%s)", target.Name, why)
+					}
+				}
+			})
+		}
+	}
+}
+
+// hostGaps are the tests that differ on sockets of the host, and why.
+var hostGaps = map[string]string{
+	"inet/proc_net": "the tables of /proc/net show sockets of the sandbox's own stack only",
+}
+
+// TestEgress: what the rules leave out is not reached, by whatever call, on sockets
+// of both kinds.
+func TestEgress(t *testing.T) {
+	_, near := world(t)
+	for _, target := range harness.Platforms(t) {
+		for _, network := range []string{"/run/netns/" + near, "host"} {
+			r, err := target.Run(harness.Spec{
+				Args:  []string{"/usr/bin/python3", "-c", egress},
+				Flags: []string{"--network=" + network, "--egress=127.0.0.0/8,10.66.0.0/30,fd66::1"},
+				Limit: 3 * time.Minute,
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if string(r.Stdout) != "done\n" {
+				t.Errorf("%s, %s: %s%s", target.Name, network, r.Stdout, r.Stderr)
+			}
+		}
+	}
+}
+
+const egress = `
+import errno, socket
+inet, inet6, stream, dgram = socket.AF_INET, socket.AF_INET6, socket.SOCK_STREAM, socket.SOCK_DGRAM
+def refused(what, fn):
+    try:
+        fn()
+    except PermissionError:
+        return
+    except OSError as e:
+        print(what, e)
+        return
+    print(what, 'was allowed')
+for family, kind, to in ((inet, stream, '10.66.0.5'), (inet, dgram, '192.0.2.1'), (inet6, stream, 'fd66::2'),
+                         (inet6, dgram, '2001:db8::1'), (inet6, stream, '::ffff:192.0.2.1'), (inet6, dgram, '::ffff:192.0.2.1')):
+    s = socket.socket(family, kind)
+    s.setblocking(False)
+    refused('connect ' + to, lambda: s.connect((to, 9)))
+    if kind == dgram:
+        refused('sendto ' + to, lambda: s.sendto(b'x', (to, 9)))
+        refused('sendmsg ' + to, lambda: s.sendmsg([b'x'], [], 0, (to, 9)))
+u = socket.socket(inet, dgram)
+u.sendto(b'x', ('127.0.0.1', 9))
+l = socket.create_server(('127.0.0.1', 0))
+c = socket.create_connection(l.getsockname())
+print('done')
+`
+
 func TestMessages(t *testing.T) {
 	for _, target := range harness.Platforms(t) {
 		for flag, want := range map[string]string{
-			"nowhere":          "--network=nowhere: want loopback, or the path of a network namespace",
+			"nowhere":          "--network=nowhere: want loopback, host, or the path of a network namespace",
 			"/run/netns/no-ns": "--network=/run/netns/no-ns: no such file or directory",
 			"/etc/passwd":      "--network=/etc/passwd: this is no network namespace",
 		} {

@@ -9,8 +9,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"runsc-lite/hostcall"
 	"runsc-lite/sentry/socket"
 	"runsc-lite/sentry/socket/hostnet"
+	"runsc-lite/sentry/socket/hostsock"
 	"runsc-lite/sentry/socket/netlink"
 	"runsc-lite/sentry/socket/netstack"
 	local "runsc-lite/sentry/socket/unix"
@@ -25,9 +27,14 @@ type Namespace struct {
 
 	messages sync.Pool // *socket.Message
 
+	// Set before there are sockets.
+	egress *socket.Egress
+	host   *hostsock.Stack // nil: sockets of the internet are the stack's
+	view   *hostnet.View   // of the host's network, with host
+
 	mu     sync.Mutex
 	stack  *netstack.Stack // nil until it is needed
-	host   *hostnet.Net    // nil: there is lo alone
+	link   *hostnet.Net    // nil: there is lo alone
 	closed bool
 }
 
@@ -35,8 +42,26 @@ type Namespace struct {
 func New() *Namespace {
 	n := &Namespace{}
 	n.local = local.NewNamespace(&n.numbers)
-	n.netlink = netlink.New(&n.numbers, func() (netlink.Network, error) { return n.Stack() })
+	n.netlink = netlink.New(&n.numbers, n.network)
 	return n
+}
+
+// network is what netlink tells of.
+func (n *Namespace) network() (netlink.Network, error) {
+	if n.view != nil {
+		return n.view, nil
+	}
+	return n.Stack()
+}
+
+// Restrict says where sockets may connect and send to; nil: everywhere. It is called
+// before there are any.
+func (n *Namespace) Restrict(e *socket.Egress) { n.egress = e }
+
+// UseHost makes sockets of the internet the host's own. It is called before there
+// are any, and after Restrict. v is closed with the namespace.
+func (n *Namespace) UseHost(notifier *hostcall.Notifier, v *hostnet.View) {
+	n.host, n.view = hostsock.New(notifier, &n.numbers, n.egress), v
 }
 
 // Stack returns the network stack.
@@ -51,6 +76,7 @@ func (n *Namespace) Stack() (*netstack.Stack, error) {
 	}
 	s, err := netstack.New(&n.numbers)
 	if err == nil {
+		s.Restrict(n.egress)
 		n.stack = s
 	}
 	return s, err
@@ -64,7 +90,7 @@ func (n *Namespace) Attach(h *hostnet.Net) error {
 		return err
 	}
 	n.mu.Lock()
-	n.host = h
+	n.link = h
 	n.mu.Unlock()
 	return h.Start(s)
 }
@@ -79,14 +105,17 @@ func (n *Namespace) made() *netstack.Stack {
 // Close ends the network stack, once its last socket is gone.
 func (n *Namespace) Close() {
 	n.mu.Lock()
-	s, h := n.stack, n.host
-	n.stack, n.host, n.closed = nil, nil, true
+	s, h := n.stack, n.link
+	n.stack, n.link, n.closed = nil, nil, true
 	n.mu.Unlock()
 	if h != nil {
 		h.Close()
 	}
 	if s != nil {
 		s.Close()
+	}
+	if n.view != nil {
+		n.view.Close()
 	}
 }
 
@@ -110,6 +139,9 @@ func (n *Namespace) Socket(c socket.Caller, family, typ, protocol int) (socket.S
 	case unix.AF_UNIX:
 		return made(n.local.New(typ, protocol))
 	case unix.AF_INET, unix.AF_INET6:
+		if n.host != nil {
+			return made(n.host.Socket(c, family, typ, protocol))
+		}
 		s, err := n.Stack()
 		if err != nil {
 			return nil, err

@@ -1,6 +1,8 @@
 package netstack
 
 import (
+	"net/netip"
+
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
@@ -70,7 +72,20 @@ func (s *Socket) target(sa []byte) (tcpip.FullAddress, error) {
 		to.Addr = map4(to.Addr)
 	}
 	s.forwarded(&to)
-	return to, nil
+	return to, s.mayReach(to.Addr)
+}
+
+// mayReach says whether the rules allow sending to an address: EPERM. lo is the
+// sandbox's own.
+func (s *Socket) mayReach(to tcpip.Address) error {
+	if s.stack.egress == nil {
+		return nil
+	}
+	ip, _ := netip.AddrFromSlice(to.AsSlice())
+	if ip = ip.Unmap(); ip.IsLoopback() {
+		return nil
+	}
+	return s.stack.egress.CheckIP(ip)
 }
 
 // map4 makes an IPv4 address an IPv6 one.

@@ -99,6 +99,9 @@ func (s *Socket) Send(c socket.Caller, m *socket.Message, flags int) (int64, err
 		}
 		o.To = &to
 	}
+	if s.stack.egress != nil && s.kind.raw && s.ep.SocketOptions().GetHeaderIncluded() {
+		return 0, unix.EPERM // the header's own address is not looked at
+	}
 	var over overrides
 	if len(m.Control.Items) > 0 {
 		if err := s.sendControl(&over, m.Control.Items); err != nil {

@@ -68,6 +68,7 @@ type Stack struct {
 	links    map[int]*LinkConfig // beside lo
 	routes   []Route
 	forward  atomic.Pointer[forward]
+	egress   *socket.Egress // nil: everywhere
 
 	pages     sync.Pool // *[pageSize]byte
 	shortUsed atomic.Int64
@@ -91,6 +92,10 @@ func New(numbers *socket.Numbers) (*Stack, error) {
 	}
 	return s, nil
 }
+
+// Restrict says where sockets may connect and send to beside lo; nil: everywhere. It
+// is called before there are any.
+func (s *Stack) Restrict(e *socket.Egress) { s.egress = e }
 
 // quiet has the stack log nothing: what a peer sends would be told to the runner's
 // user, line by line.
