@@ -119,7 +119,7 @@ func findProgram(who *vfs.Caller, name string, env []string) (string, error) {
 	case err != nil:
 		return "", fmt.Errorf("stat %s: %w", name, err)
 	case st.Mode&unix.S_IFMT == unix.S_IFDIR:
-		return "", errors.New("is a directory")
+		return "", errors.New("is a directory: permission denied")
 	case st.Mode&0o111 == 0:
 		return "", errors.New("permission denied")
 	}
@@ -197,7 +197,8 @@ func (c *Container) Run(p *Program) (_ *Started, err error) {
 	c.keeper.add(s.Job)
 	c.keeper.started()
 	err = c.kernel.Start(task.InitArgs{Thread: th, FDs: fds, FS: at.where, Seccomp: p.Seccomp, Exec: task.ExecArgs{
-		DirFD: unix.AT_FDCWD, Path: at.path, Argv: p.Argv, Env: p.Env,
+		DirFD: unix.AT_FDCWD, Path: at.path, Argv: p.Argv,
+		Env: withHome(caller(at.where, procmgr.RootCredentials()), p.UID, p.Env),
 	}})
 	if err != nil {
 		if s.Terminal != nil {
