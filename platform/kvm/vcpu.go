@@ -116,12 +116,8 @@ func (m *machine) newVCPU(index int) (_ *vcpu, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if m.xcr0 != 0 {
-		x := &xcrTable{n: 1}
-		x.xcrs[0].value = m.xcr0
-		if err := ioctlPtr(v.fd, ioSetXCRs, x); err != nil {
-			return nil, fmt.Errorf("setting XCR0 to %#x: %w", m.xcr0, err)
-		}
+	if err := v.setXCR0(); err != nil {
+		return nil, err
 	}
 	v.configure()
 	return v, nil
@@ -192,13 +188,33 @@ func (v *vcpu) setSRegs() error {
 	return nil
 }
 
-// reset puts a vCPU into its first state again.
+// setXCR0 switches the extended state on that guests have.
+func (v *vcpu) setXCR0() error {
+	if v.m.xcr0 == 0 {
+		return nil
+	}
+	x := &xcrTable{n: 1}
+	x.xcrs[0].value = v.m.xcr0
+	if err := ioctlPtr(v.fd, ioSetXCRs, x); err != nil {
+		return fmt.Errorf("setting XCR0 to %#x: %w", v.m.xcr0, err)
+	}
+	return nil
+}
+
+// reset puts a vCPU into its first state again. Some hosts clear all of it after a
+// triple fault, what SYSCALL does included.
 func (v *vcpu) reset() error {
 	v.spaceID, v.bases, v.foreign, v.ring3, v.byCall, v.broken = 0, false, true, false, false, false
 	if err := ioctlPtr(v.fd, ioSetEvents, noEvents()); err != nil {
 		return err
 	}
-	return v.setSRegs()
+	if err := v.setMSRs(); err != nil {
+		return err
+	}
+	if err := v.setSRegs(); err != nil {
+		return err
+	}
+	return v.setXCR0()
 }
 
 // close gives the vCPU back.
