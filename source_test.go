@@ -198,7 +198,7 @@ var mostGaps = map[string]int{
 	"tests/bench/known_gaps.txt":        0,
 	"tests/busybox/known_gaps.txt":      0,
 	"tests/differential/known_gaps.txt": 0,
-	"tests/programs/known_gaps.txt":     8,
+	"tests/programs/known_gaps.txt":     4,
 }
 
 func TestKnownGapsShrink(t *testing.T) {

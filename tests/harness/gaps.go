@@ -16,8 +16,11 @@ type Gaps struct {
 	reasons map[[2]string]string
 }
 
-// LoadGaps reads a list of lines "platform test reason…"; empty lines and
-// lines that begin with # are skipped.
+// everywhere stands for each platform, where the reason is none of theirs.
+const everywhere = "*"
+
+// LoadGaps reads a list of lines "platform test reason…", where * is each platform;
+// empty lines and lines that begin with # are skipped.
 func LoadGaps(t testing.TB, file string) *Gaps {
 	t.Helper()
 	f, err := os.Open(file)
@@ -65,10 +68,7 @@ const (
 )
 
 func (g *Gaps) verdict(platform, test, diff string) (verdict, string) {
-	reason, listed := "", false
-	if g != nil {
-		reason, listed = g.reasons[[2]string{platform, test}]
-	}
+	reason, listed := g.reason(platform, test)
 	switch {
 	case diff == "" && !listed:
 		return pass, ""
@@ -82,8 +82,18 @@ func (g *Gaps) verdict(platform, test, diff string) (verdict, string) {
 
 // Listed says whether a test is known to fail on a platform.
 func (g *Gaps) Listed(platform, test string) bool {
-	_, listed := g.reasons[[2]string{platform, test}]
+	_, listed := g.reason(platform, test)
 	return listed
+}
+
+func (g *Gaps) reason(platform, test string) (reason string, listed bool) {
+	if g == nil {
+		return "", false
+	}
+	if reason, listed = g.reasons[[2]string{platform, test}]; !listed {
+		reason, listed = g.reasons[[2]string{everywhere, test}]
+	}
+	return reason, listed
 }
 
 // Judge turns the difference found on a platform (empty: none) into the

@@ -115,7 +115,7 @@ func TestArgv(t *testing.T) {
 }
 
 func TestGaps(t *testing.T) {
-	g, err := parseGaps(strings.NewReader("# comment\n\nptrace a/b because of c\n"))
+	g, err := parseGaps(strings.NewReader("# comment\n\nptrace a/b because of c\n* a/d it is everybody's\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,6 +128,9 @@ func TestGaps(t *testing.T) {
 		{"systrap", "a/b", "x", fail},
 		{"systrap", "a/b", "", pass},
 		{"ptrace", "a/c", "x", fail},
+		{"ptrace", "a/d", "x", gap},
+		{"kvm", "a/d", "x", gap},
+		{"kvm", "a/d", "", outdated},
 		{"ptrace", "a/c", "", pass},
 	} {
 		if got, _ := g.verdict(tc.platform, tc.test, tc.diff); got != tc.want {
