@@ -13,6 +13,7 @@ import (
 	"errors"
 	"io"
 	"math"
+	"math/rand/v2"
 
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/hostarch"
@@ -70,10 +71,21 @@ type Request struct {
 	// NoFSGSBase hides that programs can set the bases of FS and GS by
 	// instructions (HWCAP2_FSGSBASE): the platform uses GS.
 	NoFSGSBase bool
+	// Predictable says that the program, its heap and its stack are always at the same
+	// places (ADDR_NO_RANDOMIZE).
+	Predictable bool
 	// Prepare, if it is not nil, is told of the program itself, after all scripts,
 	// and may change who runs it (UID to Secure): what a script's own file says
 	// about that does not count.
 	Prepare func(r *Request, exe File) error
+}
+
+// random returns a number below n.
+func (r *Request) random(n uint64) uint64 {
+	if r.Predictable {
+		return 0
+	}
+	return rand.Uint64N(n)
 }
 
 // Image is a loaded program.
@@ -118,6 +130,9 @@ func Load(r Request) (*Image, error) {
 					exe.DecRef()
 					return nil, err
 				}
+			}
+			if r.Predictable {
+				r.Space.FixBase()
 			}
 			img, err := loadELF(&r, exe, head, args)
 			if err != nil {

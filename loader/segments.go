@@ -2,7 +2,6 @@ package loader
 
 import (
 	"debug/elf"
-	"math/rand/v2"
 
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/hostarch"
@@ -215,7 +214,7 @@ func loadELF(r *Request, exe File, head *[headSize]byte, args *arguments) (*Imag
 	case interp == nil && prog.alignment() == pageSize:
 		how = choose
 	default:
-		bias = randomBias(prog)
+		bias = randomBias(r, prog)
 	}
 	l, err := m.mapAll(how, bias)
 	if err != nil {
@@ -249,7 +248,7 @@ func loadELF(r *Request, exe File, head *[headSize]byte, args *arguments) (*Imag
 	if how == choose {
 		brk = pageUp(dynBase)
 	}
-	r.Space.SetBrkStart(hostarch.Addr(brk + rand.Uint64N(brkRandom/pageSize)*pageSize))
+	r.Space.SetBrkStart(hostarch.Addr(brk + r.random(brkRandom/pageSize)*pageSize))
 
 	img, err := makeStack(r, args, prog.executableStack(), auxInfo{
 		phdr: l.phdr, phnum: uint64(len(prog.segments)), base: base, entry: l.entry,
@@ -265,8 +264,8 @@ func loadELF(r *Request, exe File, head *[headSize]byte, args *arguments) (*Imag
 
 // randomBias chooses where a position-independent program goes, aligned as it
 // asks for.
-func randomBias(o *object) uint64 {
-	bias := dynBase + rand.Uint64N(mmapRandom)*pageSize
+func randomBias(r *Request, o *object) uint64 {
+	bias := dynBase + r.random(mmapRandom)*pageSize
 	bias &^= o.alignment() - 1
 	return (bias - o.find(elf.PT_LOAD).vaddr) &^ pageMask
 }

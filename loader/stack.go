@@ -3,7 +3,6 @@ package loader
 import (
 	"crypto/rand"
 	"encoding/binary"
-	mrand "math/rand/v2"
 
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/hostarch"
@@ -40,11 +39,11 @@ type auxInfo struct {
 // random gap, the platform's name, 16 random bytes, the auxiliary vector, envp,
 // argv and argc, where RSP points, aligned to 16.
 func makeStack(r *Request, args *arguments, exec bool, info auxInfo) (*Image, error) {
-	top := stackTop - vdsoRoom - mrand.Uint64N(stackRandom)*pageSize
+	top := stackTop - vdsoRoom - r.random(stackRandom)*pageSize
 	vdso := hostarch.Addr(0)
 	if r.VDSO != nil {
 		room := (vdsoRoom - r.VDSO.length()) / pageSize
-		at := hostarch.Addr(top + mrand.Uint64N(room+1)*pageSize)
+		at := hostarch.Addr(top + r.random(room+1)*pageSize)
 		var err error
 		if vdso, err = r.VDSO.mapInto(r.Space, at); err != nil {
 			return nil, err
@@ -52,7 +51,7 @@ func makeStack(r *Request, args *arguments, exec bool, info auxInfo) (*Image, er
 	}
 
 	strings := top - 8 - args.size
-	gap := (strings - mrand.Uint64N(stackJitter)) &^ 15
+	gap := (strings - r.random(stackJitter)) &^ 15
 	platform := gap - uint64(len(platformName)+1)
 	random := platform - 16
 	aux := auxv(r, info, uint64(vdso), random, top-8-uint64(len(args.path)+1), platform)

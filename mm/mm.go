@@ -201,6 +201,14 @@ func NewSpace(c Config) *Space {
 	return s
 }
 
+// FixBase makes mappings go where no chance has a part in it (ADDR_NO_RANDOMIZE). There
+// are none yet.
+func (s *Space) FixBase() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.holes.setBase(mmapBase(s.cfg.Max, s.limit(unix.RLIMIT_STACK), 0))
+}
+
 // IncUsers adds a user of the Space (CLONE_VM).
 func (s *Space) IncUsers() { s.users.Add(1) }
 

@@ -73,6 +73,23 @@ func (ns *PIDNamespace) GetProcess(pid int) *Process {
 	return n.process.Load()
 }
 
+// RootID returns what the id of a thread, process, group or session of the namespace is
+// in the root namespace, 0 if nobody has it.
+func (ns *PIDNamespace) RootID(nr int) int {
+	if n := ns.ids.get(nr); n != nil {
+		return n.nr
+	}
+	return 0
+}
+
+// IDOf is the opposite: 0 if nobody has it, or it is not visible in the namespace.
+func (ns *PIDNamespace) IDOf(root int) int {
+	if n := ns.table.root.ids.get(root); n != nil {
+		return n.in(ns)
+	}
+	return 0
+}
+
 // ForEach calls fn for all processes by id, zombies included, without a lock held:
 // some may have ended meanwhile.
 func (ns *PIDNamespace) ForEach(fn func(*Process)) {

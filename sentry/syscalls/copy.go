@@ -37,6 +37,15 @@ func spliceable(f *vfs.File) bool {
 	return true
 }
 
+// splicesIn says whether a file has a splice_write.
+func splicesIn(f *vfs.File) bool {
+	switch f.Ops().(type) {
+	case vfs.WriterAt, vfs.Writer, vfs.Discarder:
+		return spliceable(f)
+	}
+	return false
+}
+
 // seekable reports whether a file has positions (FMODE_PREAD).
 func seekable(f *vfs.File) bool {
 	_, r := f.Ops().(vfs.ReaderAt)

@@ -159,10 +159,11 @@ func sysFcntl(t *task.Task, a *task.Args) (uint64, error) {
 		if o == nil {
 			return 0, nil
 		}
+		id := t.Thread().Namespace().IDOf(int(o.ID))
 		if o.Type == ownerGroup {
-			return uint64(-int64(o.ID)), nil
+			id = -id
 		}
-		return uint64(o.ID), nil
+		return uint64(id), nil
 	case unix.F_SETOWN:
 		id, typ := a.Int(2), int32(ownerProcess)
 		if id == -1<<31 {
@@ -171,8 +172,7 @@ func sysFcntl(t *task.Task, a *task.Args) (uint64, error) {
 		if id < 0 {
 			id, typ = -id, ownerGroup
 		}
-		setOwner(f, typ, id)
-		return 0, nil
+		return 0, setOwner(t, f, typ, id)
 	case fGetOwnEx, fSetOwnEx:
 		return 0, ownerEx(t, f, cmd == fSetOwnEx, a.Addr(2))
 	case fSetSig:

@@ -43,6 +43,7 @@ func sysMmap(t *task.Task, a *task.Args) (uint64, error) {
 	if flags&unix.MAP_ANONYMOUS == 0 {
 		return mmapFile(t, a, &opts)
 	}
+	opts.Prot = withExec(t, opts.Prot)
 	switch {
 	case flags&unix.MAP_HUGETLB != 0:
 		return 0, unix.ENOMEM // no huge pages are set aside
@@ -53,6 +54,14 @@ func sysMmap(t *task.Task, a *task.Args) (uint64, error) {
 	}
 	addr, err := t.Memory().Space.Mmap(opts)
 	return uint64(addr), err
+}
+
+// withExec is what READ_IMPLIES_EXEC makes of an access (personality(2)).
+func withExec(t *task.Task, at hostarch.AccessType) hostarch.AccessType {
+	if at.Read && t.HasPersona(task.PersonaReadExecutes) {
+		at.Execute = true
+	}
+	return at
 }
 
 // legacyMapFlags are those that MAP_SHARED_VALIDATE knows (LEGACY_MAP_MASK).
@@ -92,6 +101,9 @@ func mmapFile(t *task.Task, a *task.Args, opts *mm.MmapOptions) (uint64, error) 
 	case unix.MAP_PRIVATE:
 	default:
 		return 0, unix.EINVAL
+	}
+	if !f.NoExec() {
+		opts.Prot = withExec(t, opts.Prot)
 	}
 	if opts.Pager, opts.MaxProt, err = mappable(f, opts.Shared, opts.Prot); err != nil {
 		return 0, err
@@ -149,7 +161,7 @@ func sysMprotect(t *task.Task, a *task.Args) (uint64, error) {
 	if prot&^(unix.PROT_READ|unix.PROT_WRITE|unix.PROT_EXEC|protSem) != 0 || grows == protGrowsUp {
 		return 0, unix.EINVAL
 	}
-	return 0, t.Memory().Space.Mprotect(a.Addr(0), a[1], access(prot), grows == protGrowsDown)
+	return 0, t.Memory().Space.Mprotect(a.Addr(0), a[1], withExec(t, access(prot)), grows == protGrowsDown)
 }
 
 const (

@@ -3,6 +3,8 @@ package syscalls
 import (
 	"crypto/rand"
 	"encoding/binary"
+	"fmt"
+	"strings"
 
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/hostarch"
@@ -24,11 +26,27 @@ func sysUname(t *task.Task, a *task.Args) (uint64, error) {
 	const field = 65
 	host, domain := t.Namespaces().UTS.Names()
 	var b [6 * field]byte
-	for i, s := range [...]string{Sysname, host, Release, Version, Machine, domain} {
+	release, machine := Release, Machine
+	if t.HasPersona(task.PersonaUname26) {
+		release = release26()
+	}
+	if t.Personality()&0xff == task.PersonaLinux32 {
+		machine = "i686"
+	}
+	for i, s := range [...]string{Sysname, host, release, Version, machine, domain} {
 		copy(b[i*field:(i+1)*field-1], s)
 	}
 	_, err := t.Memory().Space.CopyOut(a.Addr(0), b[:])
 	return 0, err
+}
+
+// release26 is the release for programs that know no major version but 2
+// (override_release).
+func release26() string {
+	var major, minor int
+	rest := strings.TrimLeft(Release, "0123456789.")
+	fmt.Sscanf(Release, "%d.%d", &major, &minor) // ours
+	return fmt.Sprintf("2.6.%d%s", minor+60, rest)
 }
 
 func copyInName(t *task.Task, a *task.Args) (string, error) {
@@ -154,10 +172,11 @@ func sysArchPrctl(t *task.Task, a *task.Args) (uint64, error) {
 
 // sysPersonality is personality(2): 0xffffffff only asks.
 func sysPersonality(t *task.Task, a *task.Args) (uint64, error) {
-	if p := a.Uint(0); p != 0xffffffff && p != 0 {
-		return 0, unix.EINVAL
+	old := t.Personality()
+	if p := a.Uint(0); p != 0xffffffff {
+		t.SetPersonality(p)
 	}
-	return 0, nil
+	return uint64(old), nil
 }
 
 func sysRestartSyscall(t *task.Task, a *task.Args) (uint64, error) { return t.RestartSyscall(a) }

@@ -196,7 +196,7 @@ func copyInTimeoutSpec(t *task.Task, addr hostarch.Addr) (timeoutSpec, error) {
 
 // update stores what is left of the time; Linux ignores a fault here.
 func (s *timeoutSpec) update(t *task.Task) {
-	if s.addr != 0 && !s.zero {
+	if s.addr != 0 && !s.zero && !t.HasPersona(task.PersonaStickyTimeouts) {
 		copyOutTimespec(t, s.addr, max(0, int64(time.Until(s.deadline))))
 	}
 }
@@ -318,7 +318,7 @@ func sysSelect(t *task.Task, a *task.Args) (uint64, error) {
 		s = timeoutSpec{deadline: after(d), zero: d == 0}
 	}
 	n, err := doSelect(t, a.Int(0), [3]hostarch.Addr{a.Addr(1), a.Addr(2), a.Addr(3)}, s.deadline, s.zero)
-	if a[4] != 0 && !s.zero {
+	if a[4] != 0 && !s.zero && !t.HasPersona(task.PersonaStickyTimeouts) {
 		left := max(0, int64(time.Until(s.deadline)))
 		var b [16]byte
 		binary.LittleEndian.PutUint64(b[0:], uint64(left/nanosPerSecond))

@@ -267,6 +267,9 @@ func readWrite(t *task.Task, fd int32, addr hostarch.Addr, n uint64, off int64, 
 		return 0, err
 	}
 	defer f.DecRef()
+	if off >= 0 && !positioned(f) {
+		return 0, unix.ESPIPE
+	}
 	limit := uint64(t.Kernel().Platform.MaxAddress())
 	if uint64(addr) > limit || n > limit-uint64(addr) {
 		return 0, unix.EFAULT
@@ -280,12 +283,19 @@ func readWrite(t *task.Task, fd int32, addr hostarch.Addr, n uint64, off int64, 
 	return x.run(t)
 }
 
+// positioned reports whether pread(2) and its kind are for f at all (FMODE_PREAD), which
+// comes before what f is open for.
+func positioned(f *vfs.File) bool { return f.IsPath() || f.IsDir() || seekable(f) }
+
 func readWriteVec(t *task.Task, fd int32, addr hostarch.Addr, count int64, off int64, write bool, flags int32) (uint64, error) {
 	f, err := t.File(fd)
 	if err != nil {
 		return 0, err
 	}
 	defer f.DecRef()
+	if off >= 0 && !positioned(f) {
+		return 0, unix.ESPIPE
+	}
 	vec, err := copyInIovecs(t, addr, count)
 	if err != nil {
 		return 0, err

@@ -76,7 +76,7 @@ func ownerEx(t *task.Task, f *vfs.File, set bool, addr hostarch.Addr) error {
 			o = &vfs.Owner{}
 		}
 		le.PutUint32(b[0:], uint32(o.Type))
-		le.PutUint32(b[4:], uint32(o.ID))
+		le.PutUint32(b[4:], uint32(t.Thread().Namespace().IDOf(int(o.ID))))
 		_, err := space.CopyOut(addr, b[:])
 		return err
 	}
@@ -87,23 +87,26 @@ func ownerEx(t *task.Task, f *vfs.File, set bool, addr hostarch.Addr) error {
 	if typ < ownerThread || typ > ownerGroup || id < 0 {
 		return unix.EINVAL
 	}
-	if id != 0 && typ != ownerGroup && t.Kernel().Procs.GetThread(int(id)) == nil {
-		return unix.ESRCH
-	}
-	setOwner(f, typ, id)
-	return nil
+	return setOwner(t, f, typ, id)
 }
 
 // ownerThread is F_OWNER_TID.
 const ownerThread = 0
 
-// setOwner keeps the signal that was chosen.
-func setOwner(f *vfs.File, typ, id int32) {
-	sig := int32(0)
-	if o := f.Owner(); o != nil {
-		sig = o.Signal
+// setOwner keeps the signal that was chosen. The id is one of the caller's pid namespace
+// (ESRCH): it means the same to whoever uses the file later. 0 is nobody.
+func setOwner(t *task.Task, f *vfs.File, typ, id int32) error {
+	o := vfs.Owner{Type: typ}
+	if id != 0 {
+		if o.ID = int32(t.Thread().Namespace().RootID(int(id))); o.ID == 0 {
+			return unix.ESRCH
+		}
 	}
-	f.SetOwner(&vfs.Owner{Type: typ, ID: id, Signal: sig})
+	if old := f.Owner(); old != nil {
+		o.Signal = old.Signal
+	}
+	f.SetOwner(&o)
+	return nil
 }
 
 // setSignal is F_SETSIG.

@@ -194,7 +194,7 @@ func spliceIn(t *task.Task, in *vfs.File, off *int64, out *vfs.File, to *pipe.Pi
 // spliceOut writes what is in a pipe to a file (iter_file_splice_write): it waits
 // for the first bytes only.
 func spliceOut(t *task.Task, in *vfs.File, from *pipe.Pipe, out *vfs.File, off *int64, n int64, flags uint32) (uint64, error) {
-	if !spliceable(out) || out.Flags()&unix.O_APPEND != 0 || off != nil && !seekable(out) {
+	if !splicesIn(out) || out.Flags()&unix.O_APPEND != 0 || off != nil && !seekable(out) {
 		return 0, unix.EINVAL
 	}
 	if err := out.Admit(t, true); err != nil {

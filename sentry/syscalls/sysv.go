@@ -281,7 +281,7 @@ func sysMsgsnd(t *task.Task, a *task.Args) (uint64, error) {
 	})
 }
 
-// sysMsgrcv is msgrcv(2). MSG_COPY is for checkpoints, which there are none of.
+// sysMsgrcv is msgrcv(2).
 func sysMsgrcv(t *task.Task, a *task.Args) (uint64, error) {
 	id, addr, size, want, flags := a.Int(0), a.Addr(1), a[2], a.Int64(3), a.Uint(4)
 	if id < 0 || int64(size) < 0 {
@@ -291,7 +291,6 @@ func sysMsgrcv(t *task.Task, a *task.Args) (uint64, error) {
 		if flags&msg.Except != 0 || flags&ipc.NoWait == 0 {
 			return 0, unix.EINVAL
 		}
-		return 0, unix.ENOSYS
 	}
 	call := t.Namespaces().IPC.Msg.NewCall()
 	var kind int64

@@ -114,6 +114,8 @@ func (t *Task) Clone(o CloneArgs) (uint64, error) {
 func (t *Task) newChild(th *procmgr.Thread, flags uint64) *Task {
 	child := &Task{k: t.k, th: th, frames: t.frames}
 	child.slack.Store(t.slack.Load())
+	child.slack0.Store(t.slack.Load())
+	child.persona.Store(t.persona.Load())
 	child.memPolicy = t.memPolicy
 	child.affinity.Store(t.Affinity())
 	if flags&unix.CLONE_THREAD == 0 {

@@ -121,15 +121,16 @@ func (t *Task) load(exe *vfs.File, name string, a *ExecArgs) (*Memory, *loader.I
 		mem.Unpatch()
 	}
 	img, err := loader.Load(loader.Request{
-		Space:      mem.Space,
-		File:       executable{exe},
-		Path:       name,
-		Argv:       a.Argv,
-		Env:        a.Env,
-		Open:       t.openInterpreter,
-		VDSO:       t.k.VDSO,
-		NoFSGSBase: t.k.patcher != nil,
-		StackLimit: limits.Soft(unix.RLIMIT_STACK),
+		Space:       mem.Space,
+		File:        executable{exe},
+		Path:        name,
+		Argv:        a.Argv,
+		Env:         a.Env,
+		Open:        t.openInterpreter,
+		VDSO:        t.k.VDSO,
+		NoFSGSBase:  t.k.patcher != nil,
+		Predictable: t.HasPersona(PersonaNoRandomize),
+		StackLimit:  limits.Soft(unix.RLIMIT_STACK),
 		Prepare: func(r *loader.Request, exe loader.File) error {
 			var err error
 			if next, err = t.execCreds(exe.(executable).File); err != nil {
@@ -137,6 +138,7 @@ func (t *Task) load(exe *vfs.File, name string, a *ExecArgs) (*Memory, *loader.I
 			}
 			c := next.Credentials
 			r.UID, r.EUID, r.GID, r.EGID, r.Secure = c.RUID, c.EUID, c.RGID, c.EGID, next.Secure
+			r.Predictable = t.execPersona(next.Secure)&PersonaNoRandomize != 0
 			return nil
 		},
 	})
@@ -191,6 +193,7 @@ func (t *Task) enter(mem *Memory, img *loader.Image, next procmgr.NewProgram) {
 	t.fds.CloseOnExec()
 	t.sigStack = SigStack{}
 	t.frames = 0
+	t.persona.Store(t.execPersona(next.Secure))
 	t.group.exec(t.th)
 	t.th.CompleteExec(next)
 	if t.ctx != nil {
@@ -227,6 +230,7 @@ func (k *Kernel) Start(a InitArgs) error {
 	t := &Task{k: k, th: a.Thread, fds: a.FDs, fs: a.FS, group: k.newGroup(a.Thread.Process())}
 	t.namespaces.Store(k.First.Share())
 	t.slack.Store(defaultSlack)
+	t.slack0.Store(defaultSlack)
 	t.affinity.Store(allCPUs(k.CPUs))
 	err := t.Exec(a.Exec)
 	if err == nil {

@@ -17,7 +17,7 @@ func (t *Task) TimerSlack() uint64 { return t.slack.Load() }
 // any slack allows.
 func (t *Task) SetTimerSlack(ns uint64) {
 	if ns == 0 {
-		ns = defaultSlack
+		ns = t.slack0.Load()
 	}
 	t.slack.Store(ns)
 }

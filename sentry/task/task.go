@@ -34,6 +34,8 @@ type Task struct {
 	group    *group                       // shared with the process's other threads
 	affinity atomic.Value                 // []uint64
 	slack    atomic.Uint64                // of timers, in nanoseconds
+	slack0   atomic.Uint64                // what 0 sets slack to: the parent's
+	persona  atomic.Uint32                // personality(2)
 	seccomp  atomic.Pointer[seccompState] // nil: all calls are allowed
 
 	namespaces atomic.Pointer[namespaces.Set] // nil once given back

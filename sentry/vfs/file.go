@@ -43,7 +43,7 @@ type File struct {
 // Owner is who gets SIGIO for a file (fcntl(F_SETOWN)).
 type Owner struct {
 	Type   int32 // F_OWNER_TID, F_OWNER_PID, F_OWNER_PGRP
-	ID     int32
+	ID     int32 // in the root pid namespace
 	Signal int32 // F_SETSIG; 0: SIGIO
 }
 

@@ -113,6 +113,14 @@ static void write_flags(void) {
   scratch();
   int fd = SYS(open("f", O_RDWR | O_CREAT, 0600));
   struct iovec iov = {"abc", 3}, one = {"x", 1};
+  int ends[2];
+  SYS(pipe(ends));
+  for (int i = 0; i < 2; i++) { // no positions, whatever it is open for
+    ERR(ESPIPE, pwritev2(ends[i], &iov, 1, 0, 0));
+    ERR(ESPIPE, preadv2(ends[i], &iov, 1, 0, 0));
+    ERR(ESPIPE, pwrite(ends[i], "x", 1, 0));
+    ERR(ESPIPE, pread(ends[i], &iov, 1, 0));
+  }
   EQ(3, SYS(pwritev2(fd, &iov, 1, 0, 0)));
   EQ(0, SYS(lseek(fd, 0, SEEK_CUR)));
   EQ(1, SYS(pwritev2(fd, &one, 1, 0, RWF_APPEND)));

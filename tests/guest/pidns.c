@@ -294,5 +294,32 @@ static void unprivileged(void) {
   ERR(EPERM, unshare(CLONE_NEWPID));
 }
 
-TESTS(T(numbers_inside), T(nested), T(too_deep), T(init_ends), T(init_killed), T(signals_across), T(kill_all),
+// The owner of a file is who has that number in the caller's namespace.
+static volatile sig_atomic_t asked;
+static void on_io(int sig) { asked = sig; }
+static void file_owners(void) {
+  int p[2];
+  SYS(pipe(p));
+  pid_t pid = spawn(CLONE_NEWPID);
+  if (pid == 0) {
+    handle(SIGIO, on_io, 0);
+    ERR(ESRCH, fcntl(p[0], F_SETOWN, 7777));
+    ERR(ESRCH, fcntl(p[0], F_SETOWN, -7777));
+    SYS(fcntl(p[0], F_SETOWN, getpid()));
+    EQ(1, fcntl(p[0], F_GETOWN));
+    SYS(fcntl(p[0], F_SETFL, O_ASYNC));
+    put(p[1], 'x');
+    WAIT_FOR(&asked, SIGIO);
+    _exit(0);
+  }
+  EXITS(0, pid);
+  EQ(0, fcntl(p[0], F_GETOWN)); // it is gone
+  SYS(fcntl(p[0], F_SETOWN, getpid()));
+  EQ(getpid(), fcntl(p[0], F_GETOWN));
+  pid = spawn(CLONE_NEWPID);
+  if (pid == 0) _exit(fcntl(p[0], F_GETOWN)); // not to be seen from there
+  EXITS(0, pid);
+}
+
+TESTS(T(file_owners), T(numbers_inside), T(nested), T(too_deep), T(init_ends), T(init_killed), T(signals_across), T(kill_all),
       T(orphans), T(unshare_children), T(chosen_numbers), T(pidfds), T(unprivileged))

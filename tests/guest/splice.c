@@ -1,7 +1,9 @@
 // splice, tee, vmsplice, sendfile and copy_file_range.
 #include "check.h"
 
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/inotify.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -339,5 +341,14 @@ static void copy_range(void) {
   ERR(EXDEV, copy_file_range(f, &in, other, NULL, 1, 0));
 }
 
-TESTS(T(file_to_pipe), T(pipe_to_file), T(bad_arguments), T(pipe_to_pipe), T(nobody_reads), T(waits), T(interrupted),
+// What cannot be spliced to says so at once, though the pipe is empty.
+static void no_such_target(void) {
+  int p[2], e = SYS(epoll_create1(0)), v = SYS(eventfd(0, 0)), i = SYS(inotify_init());
+  SYS(pipe(p));
+  ERR(EINVAL, splice(p[0], NULL, e, NULL, 1, 0));
+  ERR(EINVAL, splice(p[0], NULL, v, NULL, 1, 0));
+  ERR(EBADF, splice(p[0], NULL, i, NULL, 1, 0));
+}
+
+TESTS(T(no_such_target), T(file_to_pipe), T(pipe_to_file), T(bad_arguments), T(pipe_to_pipe), T(nobody_reads), T(waits), T(interrupted),
       T(memory), T(sockets), T(devices), T(send_file), T(copy_range))

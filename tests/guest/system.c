@@ -277,6 +277,86 @@ static void prctl_misc(void) {
   EQ(0, SYS(prctl(PR_GET_KEEPCAPS)));
 }
 
+static void names26(void) {
+  struct utsname u;
+  SYS(uname(&u));
+  CHECK(strncmp(u.release, "2.6.", 4) == 0);
+}
+
+static int answer_fd;
+
+// where asks a new program, which begins in this function, too, where its stack,
+// its heap and a mapping of its are.
+static void where(uintptr_t at[3]) {
+  int p[2];
+  SYS(pipe(p));
+  pid_t pid = SYS(fork());
+  if (pid == 0) {
+    char fd[16];
+    snprintf(fd, sizeof(fd), "%d", p[1]);
+    setenv("ANSWER_FD", fd, 1);
+    execl("/proc/self/exe", "system", "personalities", NULL);
+    _exit(9);
+  }
+  EXITS(0, pid);
+  EQ(3 * sizeof(*at), SYS(read(p[0], at, 3 * sizeof(*at))));
+  SYS(close(p[0]));
+  SYS(close(p[1]));
+}
+
+static void personalities(void) {
+  const char *fd = getenv("ANSWER_FD");
+  if (fd) {
+    answer_fd = atoi(fd);
+    uintptr_t at[3] = {(uintptr_t)&at, (uintptr_t)sbrk(0), (uintptr_t)map_private(PAGE)};
+    _exit(write(answer_fd, at, sizeof(at)) == sizeof(at) ? 0 : 1);
+  }
+  enum { UNAME26_ = 0x20000, NO_RANDOMIZE = 0x40000, READ_EXEC = 0x400000, LINUX32 = 8 };
+  uintptr_t a[3], b[3];
+  EQ(0, SYS(syscall(SYS_personality, NO_RANDOMIZE)));
+  EQ(NO_RANDOMIZE, SYS(syscall(SYS_personality, 0xffffffff)));
+  where(a);
+  where(b);
+  for (int i = 0; i < 3; i++) EQ(a[i], b[i]);
+  SYS(syscall(SYS_personality, 0));
+  where(a);
+  CHECK(a[0] != b[0]);
+
+  struct utsname u;
+  SYS(syscall(SYS_personality, UNAME26_ | LINUX32));
+  SYS(uname(&u));
+  CHECK(strncmp(u.release, "2.6.", 4) == 0);
+  CHECK(strcmp(u.machine, "i686") == 0);
+  forked(names26);
+  SYS(syscall(SYS_personality, READ_EXEC));
+  unsigned char *code = map_private(PAGE);
+  code[0] = 0xc3; // ret
+  ((void (*)(void))code)();
+  SYS(mprotect(code, PAGE, PROT_READ));
+  ((void (*)(void))code)();
+  char text[16] = "";
+  int f = SYS(open("/proc/self/personality", O_RDONLY));
+  EQ(9, SYS(read(f, text, sizeof(text))));
+  EQ(0, strcmp(text, "00400000\n"));
+}
+
+// A child's timer slack is its parent's, and what it goes back to.
+static void slack_is_inherited(void) {
+  long before = SYS(prctl(PR_GET_TIMERSLACK));
+  SYS(prctl(PR_SET_TIMERSLACK, 70000));
+  pid_t pid = SYS(fork());
+  if (pid == 0) {
+    EQ(70000, prctl(PR_GET_TIMERSLACK));
+    SYS(prctl(PR_SET_TIMERSLACK, 80000));
+    SYS(prctl(PR_SET_TIMERSLACK, 0));
+    EQ(70000, prctl(PR_GET_TIMERSLACK));
+    _exit(0);
+  }
+  EXITS(0, pid);
+  SYS(prctl(PR_SET_TIMERSLACK, 0));
+  EQ(before, prctl(PR_GET_TIMERSLACK));
+}
+
 static void personality_and_thread(void) {
   EQ(0, SYS(syscall(SYS_personality, 0xffffffff)));
   EQ(gettid(), SYS(syscall(SYS_set_tid_address, NULL)));
@@ -291,4 +371,4 @@ static void membarrier_and_rseq(void) {
 
 TESTS(T(names), T(information), T(limits), T(randomness), T(auxiliary), T(processors), T(scheduling), T(priorities),
       T(usage), T(proc_status), T(proc_links), T(proc_of_others), T(process_names), T(prctl_misc),
-      T(personality_and_thread), T(membarrier_and_rseq))
+      T(personality_and_thread), T(personalities), T(slack_is_inherited), T(membarrier_and_rseq))

@@ -668,6 +668,35 @@ static void sem_and_msg_listed(void) {
   EQ(16384, mi.msgmnb);
 }
 
-TESTS(T(shm_shared), T(shm_removed), T(shm_addresses), T(shm_keys), T(shm_listed), T(sem_values), T(sem_errors),
+// MSG_COPY looks at a message by its number.
+static void msg_copied(void) {
+  begin();
+  int id = new_msg();
+  struct {
+    long type;
+    char text[8];
+  } m = {5, "five"};
+  SYS(msgsnd(id, &m, 5, 0));
+  m.type = 6;
+  strcpy(m.text, "six");
+  SYS(msgsnd(id, &m, 4, 0));
+  enum { COPY = 040000 };
+  ssize_t n = msgrcv(id, &m, 8, 1, COPY | IPC_NOWAIT);
+  if (n == -1 && errno == ENOSYS) return; // CONFIG_CHECKPOINT_RESTORE is not everywhere
+  EQ(4, n);
+  EQ(6, m.type);
+  EQ(0, strcmp(m.text, "six"));
+  EQ(5, SYS(msgrcv(id, &m, 8, 0, COPY | IPC_NOWAIT)));
+  EQ(5, m.type);
+  ERR(ENOMSG, msgrcv(id, &m, 8, 2, COPY | IPC_NOWAIT));
+  ERR(ENOMSG, msgrcv(id, &m, 8, -1, COPY | IPC_NOWAIT));
+  ERR(E2BIG, msgrcv(id, &m, 2, 0, COPY | IPC_NOWAIT));
+  ERR(EINVAL, msgrcv(id, &m, 8, 0, COPY));
+  ERR(EINVAL, msgrcv(id, &m, 8, 0, COPY | IPC_NOWAIT | MSG_EXCEPT));
+  EQ(5, SYS(msgrcv(id, &m, 8, 0, 0))); // both are still there
+  EQ(4, SYS(msgrcv(id, &m, 8, 0, 0)));
+}
+
+TESTS(T(msg_copied), T(shm_shared), T(shm_removed), T(shm_addresses), T(shm_keys), T(shm_listed), T(sem_values), T(sem_errors),
       T(sem_waits), T(sem_interrupted), T(sem_undo), T(sem_undo_threads), T(sem_mutex), T(msg_order), T(msg_errors),
       T(msg_waits), T(sem_and_msg_listed))

@@ -65,6 +65,8 @@ type Task interface {
 	SchedPolicy() uint32
 	// TimerSlack is the timer slack in nanoseconds; 0 sets the default.
 	TimerSlack() uint64
+	// Personality is personality(2)'s.
+	Personality() uint32
 	SetTimerSlack(ns uint64)
 	// Namespaces are the uts, ipc, net and cgroup namespaces.
 	Namespaces() *namespaces.Set

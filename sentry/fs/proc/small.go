@@ -163,9 +163,13 @@ func newTimerSlack(s *subject, a synth.Attr) vfs.Inode {
 	}))
 }
 
-// personality is /proc/PID/personality: there is only PER_LINUX.
+// personality is /proc/PID/personality.
 func (s *subject) personality(b *bytes.Buffer) error {
-	b.WriteString("00000000\n")
+	p := uint32(0)
+	if t := s.task(); t != nil {
+		p = t.Personality()
+	}
+	fmt.Fprintf(b, "%08x\n", p)
 	return nil
 }
 

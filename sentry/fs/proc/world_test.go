@@ -146,6 +146,7 @@ func (t *task) Place() *vfs.FSContext {
 }
 func (t *task) Affinity() []uint64          { return []uint64{0b101} }
 func (t *task) SchedPolicy() uint32         { return 3 }
+func (t *task) Personality() uint32         { return 0 }
 func (t *task) TimerSlack() uint64          { return t.slack.Load() }
 func (t *task) SetTimerSlack(ns uint64)     { t.slack.Store(ns) }
 func (t *task) Seccomp() (int, int)         { return 0, 0 }

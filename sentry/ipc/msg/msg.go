@@ -196,6 +196,16 @@ func (c *Call) Receive(who *ipc.Caller, id int32, want int64, size uint64, flags
 	if err := q.perm.Allows(who, ipc.Read); err != nil {
 		return 0, nil, err
 	}
+	if flags&Copy != 0 { // the message of that number stays where it is
+		if want < 0 || want >= int64(len(q.messages)) {
+			return 0, nil, unix.EAGAIN
+		}
+		x := q.messages[want]
+		if uint64(len(x.text)) > size && flags&NoError == 0 {
+			return 0, nil, unix.E2BIG
+		}
+		return x.kind, slices.Clone(x.text[:min(uint64(len(x.text)), size)]), nil
+	}
 	at := -1
 	for i, x := range q.messages {
 		if !matches(x.kind, want, flags) {
