@@ -196,7 +196,7 @@ func TestConsumer(t *testing.T) {
 		target string
 		log    []string
 	}{
-		{"failing_sandbox_test", []string{"the sum is 2, want 3", "not supported", "syscall_0x1fe (1)", "exit_group(1)"}},
+		{"failing_sandbox_test", []string{"the sum is 2, want 3", "not supported", "syscall_0x1fe (1)", "its last system calls", "+++ exited with 1 +++"}},
 		{"crashing_sandbox_test", []string{"about to crash", "signal 11 (segmentation fault) ended it"}},
 		{"differing_sandbox_test", []string{"it differs from the native run", "standard output, line 1"}},
 		{"lasting_sandbox_test --test_timeout=3", []string{"it lasts", "TIMEOUT"}},
