@@ -17,9 +17,8 @@ import (
 // segmentation offload hands them over, waits in the socket's queue whole, and its
 // slot says so (PACKET_COPY_THRESH): the ring stays small.
 //
-// A socket that is not bound receives nothing; it may be bound anew whenever its
-// interface is gone, and has its ring from the first time on. Making one needs
-// CAP_NET_RAW, using it nothing.
+// One socket serves all interfaces of its network namespace, those that come later as
+// well. Making it needs CAP_NET_RAW, using it nothing.
 type PacketSocket struct {
 	fd   int
 	wake int // eventfd: ends Wait
@@ -32,7 +31,7 @@ type PacketSocket struct {
 const (
 	packetSlot  = 2048
 	packetBlock = 64 << 10
-	packetSlots = 512
+	packetSlots = 1024
 
 	// VnetHeader is sizeof(struct virtio_net_hdr).
 	VnetHeader = 10
@@ -89,26 +88,15 @@ func (p *PacketSocket) Filter(program []unix.SockFilter) error {
 		&unix.SockFprog{Len: uint16(len(program)), Filter: unsafe.SliceData(program)})
 }
 
-// Bind has the socket receive what comes to the interface with this index. What is
-// left of an earlier one is dropped.
-func (p *PacketSocket) Bind(index int) error {
-	if p.ring == nil {
-		if err := p.makeRing(); err != nil {
-			return err
-		}
+// Bind has the socket receive what comes to any interface.
+func (p *PacketSocket) Bind() error {
+	if err := p.makeRing(); err != nil {
+		return err
 	}
-	for p.Receive(packetSlots, func(_, _ []byte) {}) {
-	}
-	return unix.Bind(p.fd, &unix.SockaddrLinklayer{Protocol: unix.ETH_P_ALL<<8 | unix.ETH_P_ALL>>8, Ifindex: index})
+	return unix.Bind(p.fd, &unix.SockaddrLinklayer{Protocol: unix.ETH_P_ALL<<8 | unix.ETH_P_ALL>>8})
 }
 
-// Unbind has the socket receive nothing any more.
-func (p *PacketSocket) Unbind() {
-	_ = unix.Bind(p.fd, &unix.SockaddrLinklayer{Ifindex: 0})
-}
-
-// makeRing makes the memory that frames are received by: a socket that is not in
-// use has none.
+// makeRing makes the memory that frames are received by.
 func (p *PacketSocket) makeRing() (err error) {
 	req := [4]uint32{packetBlock, packetSlots * packetSlot / packetBlock, packetSlot, packetSlots} // struct tpacket_req
 	if _, _, e := unix.Syscall6(unix.SYS_SETSOCKOPT, uintptr(p.fd), unix.SOL_PACKET, unix.PACKET_RX_RING,
@@ -166,6 +154,8 @@ const (
 	tpLen     = 4
 	tpSnapLen = 8
 	tpMac     = 12
+	tpAddress = 32 // struct sockaddr_ll, aligned behind it
+	sllIndex  = 4  // its sll_ifindex
 )
 
 func (p *PacketSocket) status(slot []byte) *uint32 {
@@ -176,10 +166,10 @@ func word(b []byte, at int) int {
 	return int(b[at]) | int(b[at+1])<<8 | int(b[at+2])<<16 | int(b[at+3])<<24
 }
 
-// Receive calls fn for each frame that is there, at most limit: its struct
-// virtio_net_hdr, and the frame with its link header. Both are fn's only until it
-// returns. more: there may be others.
-func (p *PacketSocket) Receive(limit int, fn func(vnet, frame []byte)) (more bool) {
+// Receive calls fn for each frame that is there, at most limit: the index of its
+// interface, its struct virtio_net_hdr, and the frame with its link header. Both are
+// fn's only until it returns. more: there may be others.
+func (p *PacketSocket) Receive(limit int, fn func(index int, vnet, frame []byte)) (more bool) {
 	for ; limit > 0; limit-- {
 		at := p.slot * packetSlot
 		slot := p.ring[at : at+packetSlot : at+packetSlot]
@@ -196,7 +186,7 @@ func (p *PacketSocket) Receive(limit int, fn func(vnet, frame []byte)) (more boo
 	return true
 }
 
-func (p *PacketSocket) receive(slot []byte, status uint32, fn func(vnet, frame []byte)) {
+func (p *PacketSocket) receive(slot []byte, status uint32, fn func(index int, vnet, frame []byte)) {
 	mac := int(slot[tpMac]) | int(slot[tpMac+1])<<8
 	whole, n := word(slot, tpLen), word(slot, tpSnapLen)
 	switch {
@@ -206,12 +196,12 @@ func (p *PacketSocket) receive(slot []byte, status uint32, fn func(vnet, frame [
 		}
 		k, _, err := unix.Recvfrom(p.fd, p.big, unix.MSG_DONTWAIT|unix.MSG_TRUNC)
 		if err == nil && k > VnetHeader && k <= len(p.big) {
-			fn(p.big[:VnetHeader], p.big[VnetHeader:k])
+			fn(word(slot, tpAddress+sllIndex), p.big[:VnetHeader], p.big[VnetHeader:k])
 		}
 	case n < whole:
 		// There was no room in the queue: it is lost, as anywhere on the way.
 	case mac >= VnetHeader && mac+n <= len(slot):
-		fn(slot[mac-VnetHeader:mac], slot[mac:mac+n])
+		fn(word(slot, tpAddress+sllIndex), slot[mac-VnetHeader:mac], slot[mac:mac+n])
 	}
 }
 
@@ -222,17 +212,23 @@ func Iovec(b []byte) unix.Iovec {
 	return v
 }
 
-// Send sends one frame: a struct virtio_net_hdr, and the frame with its link
-// header, in pieces. ENOBUFS, EAGAIN: it is lost. ENETDOWN, ENXIO: there is no
-// link.
-func (p *PacketSocket) Send(pieces []unix.Iovec) error {
-	for {
-		_, _, e := unix.Syscall(unix.SYS_WRITEV, uintptr(p.fd), uintptr(unsafe.Pointer(unsafe.SliceData(pieces))), uintptr(len(pieces)))
-		if e == 0 {
-			return nil
-		}
-		if e != unix.EINTR {
-			return e
-		}
+// PacketMessage is what a frame is sent with.
+type PacketMessage struct {
+	// Pieces are a struct virtio_net_hdr, and the frame with its link header.
+	Pieces []unix.Iovec
+
+	hdr unix.Msghdr
+	to  unix.RawSockaddrLinklayer
+}
+
+// Send sends one frame by an interface. ENOBUFS, EAGAIN: it is lost. ENETDOWN, ENXIO:
+// there is no such interface, or it is down.
+func (p *PacketSocket) Send(index int, m *PacketMessage) error {
+	m.to = unix.RawSockaddrLinklayer{Family: unix.AF_PACKET, Ifindex: int32(index)}
+	m.hdr = unix.Msghdr{
+		Name: (*byte)(unsafe.Pointer(&m.to)), Namelen: uint32(unsafe.Sizeof(m.to)),
+		Iov: unsafe.SliceData(m.Pieces), Iovlen: uint64(len(m.Pieces)),
 	}
+	_, err := socketCall(unix.SYS_SENDMSG, p.fd, uintptr(unsafe.Pointer(&m.hdr)), 0, 0, 0)
+	return err
 }

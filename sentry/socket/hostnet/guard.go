@@ -20,7 +20,7 @@ import (
 // those of Docker's resolver to its upstream servers: answers of ARP and neighbour
 // discovery, and TCP and UDP to the last 256 ports. They are the range of local
 // ports that the namespace has from now on, and packet sockets do not get them
-// (notReserved), so that they have one owner. A server in the sandbox cannot be
+// (wanted), so that they have one owner. A server in the sandbox cannot be
 // reached there from outside.
 type guard struct{ socket *hostcall.Netfilter }
 
@@ -28,6 +28,10 @@ const (
 	reservedPorts = "65280 65535"
 	// reservedHigh is the high byte of these ports, and of no other.
 	reservedHigh = 0xff
+
+	// skfAdIfindex is where a packet filter finds the index of the interface
+	// (SKF_AD_OFF + SKF_AD_IFINDEX).
+	skfAdIfindex = 0xfffff000 + 8
 )
 
 // newGuard runs in the namespace.
@@ -80,9 +84,12 @@ func guardBatch() *batch {
 	return b
 }
 
-// notReserved is a packet filter: all but TCP and UDP to the reserved ports, in
-// frames of Ethernet.
-var notReserved = []unix.SockFilter{
+// wanted is a packet filter: all but what lo has, and TCP and UDP to the reserved
+// ports, in frames of Ethernet.
+var wanted = []unix.SockFilter{
+	{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: skfAdIfindex},
+	{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: 1, Jf: 1},
+	{Code: unix.BPF_RET | unix.BPF_K, K: 0},
 	/*  0 */ {Code: unix.BPF_LD | unix.BPF_H | unix.BPF_ABS, K: 12}, // the type
 	/*  1 */ {Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: unix.ETH_P_IPV6, Jt: 8},
 	/*  2 */ {Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: unix.ETH_P_IP, Jf: 13},

@@ -12,8 +12,8 @@
 // netfilter tables keeps it from answering what is for the sandbox: see guard.go.
 //
 // After Open nothing needs a privilege or opens a socket of the host, so that the
-// process can be locked down between the two. It must keep: bind, connect,
-// setsockopt, mmap on descriptors that are open, and netlink dumps.
+// process can be locked down between the two. It must keep: connect, sendmsg and its
+// like on descriptors that are open.
 //
 // Lock order: Net.mu, then what netstack.Stack.Configure takes.
 package hostnet
@@ -29,11 +29,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"runsc-lite/hostcall"
+	"runsc-lite/sentry/socket/link"
 	"runsc-lite/sentry/socket/netstack"
 )
-
-// maxLinks is how many interfaces a sandbox can have at a time beside lo.
-const maxLinks = 16
 
 // Net is the network of a namespace of the host.
 type Net struct {
@@ -41,11 +39,12 @@ type Net struct {
 	handle   *netlink.Handle
 	events   *nl.NetlinkSocket
 	guard    *guard
+	packets  *hostcall.PacketSocket
+	hub      *link.Hub
 	resolver *resolver
 
 	mu     sync.Mutex
 	stack  *netstack.Stack
-	spare  []*hostcall.PacketSocket
 	closed bool
 	done   chan struct{} // closed when nothing is followed any more
 }
@@ -57,6 +56,16 @@ func Open(ns int, log *slog.Logger) (*Net, error) {
 	n := &Net{log: log}
 	err := hostcall.InNetNS(ns, n.open)
 	if err != nil {
+		n.Close()
+		return nil, err
+	}
+	return n, nil
+}
+
+// OpenHere is Open of the namespace that this process is in.
+func OpenHere(log *slog.Logger) (*Net, error) {
+	n := &Net{log: log}
+	if err := n.open(); err != nil {
 		n.Close()
 		return nil, err
 	}
@@ -75,16 +84,16 @@ func (n *Net) open() (err error) {
 		unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE); err != nil {
 		return fmt.Errorf("subscribing to the changes of the namespace: %w", err)
 	}
-	for range maxLinks {
-		s, err := hostcall.NewPacketSocket()
-		if err != nil {
-			return err
-		}
-		n.spare = append(n.spare, s)
-		if err := s.Filter(notReserved); err != nil {
-			return fmt.Errorf("filtering a packet socket: %w", err)
-		}
+	if n.packets, err = hostcall.NewPacketSocket(); err != nil {
+		return err
 	}
+	if err := n.packets.Filter(wanted); err != nil {
+		return fmt.Errorf("filtering the packet socket: %w", err)
+	}
+	if err := n.packets.Bind(); err != nil {
+		return fmt.Errorf("binding the packet socket: %w", err)
+	}
+	n.hub = link.NewHub(n.packets)
 	n.resolver, err = newResolver(n.log)
 	return err
 }
@@ -165,8 +174,11 @@ func (n *Net) Close() {
 	if s != nil {
 		_ = s.Configure(&netstack.Config{})
 	}
-	for _, p := range n.spare {
-		p.Close()
+	if n.hub != nil {
+		n.hub.Close()
+	}
+	if n.packets != nil {
+		n.packets.Close()
 	}
 	if n.handle != nil {
 		n.handle.Close()

@@ -11,8 +11,6 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 
-	"runsc-lite/hostcall"
-	"runsc-lite/sentry/socket/link"
 	"runsc-lite/sentry/socket/netstack"
 )
 
@@ -82,23 +80,7 @@ func again[T any](list func() ([]T, error)) (l []T, err error) {
 // config is an interface for the stack.
 func (n *Net) config(a *netlink.LinkAttrs) netstack.LinkConfig {
 	c := netstack.LinkConfig{Index: a.Index, Name: a.Name, MAC: [6]byte(a.HardwareAddr), MTU: uint32(a.MTU)}
-	var s *hostcall.PacketSocket
-	// Both are called by Configure, under n.mu.
-	c.Open = func() (stack.LinkEndpoint, error) {
-		if len(n.spare) == 0 {
-			return nil, fmt.Errorf("a sandbox can have %d interfaces at most", maxLinks)
-		}
-		s = n.spare[len(n.spare)-1]
-		if err := s.Bind(c.Index); err != nil {
-			return nil, fmt.Errorf("binding a packet socket: %w", err)
-		}
-		n.spare = n.spare[:len(n.spare)-1]
-		return link.New(s, tcpip.LinkAddress(c.MAC[:]), c.MTU), nil
-	}
-	c.Gone = func() {
-		s.Unbind()
-		n.spare = append(n.spare, s)
-	}
+	c.Open = func() stack.LinkEndpoint { return n.hub.New(c.Index, tcpip.LinkAddress(c.MAC[:]), c.MTU) }
 	return c
 }
 

@@ -1,5 +1,6 @@
-// Package link is an Ethernet interface of the host as a link of gVisor's network
-// stack, by a packet(7) socket with a ring (hostcall.PacketSocket).
+// Package link is Ethernet interfaces of the host as links of gVisor's network stack.
+// One packet(7) socket with a ring (hostcall.PacketSocket) serves all of a network
+// namespace: a Hub, which has a goroutine that receives.
 //
 // The host's offloads are used in both directions: a segment that goes out may be
 // 64 KiB long with its checksum left to the host, which cuts it up only if the
@@ -10,11 +11,12 @@
 //
 // What comes in is hostile: see Link.deliver, and FuzzDeliver.
 //
-// Lock order: Link.mu alone. The stack is called without it.
+// Lock order: Hub.mu and Link.mu alone. The stack is called without them.
 package link
 
 import (
 	"encoding/binary"
+	"maps"
 	"sync"
 	"sync/atomic"
 
@@ -35,17 +37,72 @@ const maxSegment = 64<<10 - 1
 // to stop.
 const batch = 64
 
+// Hub is the links of a network namespace.
+type Hub struct {
+	socket *hostcall.PacketSocket
+	spare  sync.Pool // *outgoing
+	stop   atomic.Bool
+	done   chan struct{}
+
+	mu    sync.Mutex
+	links atomic.Pointer[map[int]*Link] // that are attached; replaced whole, under mu
+}
+
+// NewHub receives from a socket that is bound, until Close. The socket stays the
+// caller's.
+func NewHub(s *hostcall.PacketSocket) *Hub {
+	h := &Hub{socket: s, done: make(chan struct{})}
+	h.links.Store(&map[int]*Link{})
+	go h.run()
+	return h
+}
+
+// Close ends receiving, and returns when it has ended.
+func (h *Hub) Close() {
+	h.stop.Store(true)
+	h.socket.Wake()
+	<-h.done
+}
+
+// run receives.
+func (h *Hub) run() {
+	defer close(h.done)
+	deliver := func(index int, vnet, frame []byte) {
+		if l := (*h.links.Load())[index]; l != nil {
+			if d := l.dispatcher.Load(); d != nil {
+				l.deliver(*d, vnet, frame)
+			}
+		}
+	}
+	for !h.stop.Load() {
+		if !h.socket.Receive(batch, deliver) {
+			h.socket.Wait()
+		}
+	}
+}
+
+// set attaches a link, or takes it off.
+func (h *Hub) set(l *Link, attached bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	links := maps.Clone(*h.links.Load())
+	if attached {
+		links[l.index] = l
+	} else if links[l.index] == l {
+		delete(links, l.index)
+	}
+	h.links.Store(&links)
+}
+
 // Link is a stack.LinkEndpoint.
 type Link struct {
-	socket *hostcall.PacketSocket
-	mtu    atomic.Uint32
-	stop   atomic.Bool
-	spare  sync.Pool // *outgoing
+	hub        *Hub
+	index      int
+	mtu        atomic.Uint32
+	dispatcher atomic.Pointer[stack.NetworkDispatcher]
 
-	mu         sync.Mutex
-	address    tcpip.LinkAddress
-	dispatcher stack.NetworkDispatcher
-	done       chan struct{} // closed when the goroutine is gone; nil: there is none
+	mu      sync.Mutex
+	address tcpip.LinkAddress
 }
 
 var (
@@ -53,10 +110,9 @@ var (
 	_ stack.GSOEndpoint  = (*Link)(nil)
 )
 
-// New makes a link of a socket that is bound to an interface with this address and
-// MTU. The socket stays the caller's, and is in use until Wait returns.
-func New(s *hostcall.PacketSocket, address tcpip.LinkAddress, mtu uint32) *Link {
-	l := &Link{socket: s, address: address}
+// New makes a link of the interface with this index, address and MTU.
+func (h *Hub) New(index int, address tcpip.LinkAddress, mtu uint32) *Link {
+	l := &Link{hub: h, index: index, address: address}
 	l.mtu.Store(mtu)
 	return l
 }
@@ -100,45 +156,24 @@ func (*Link) SupportedGSO() stack.SupportedGSO { return stack.HostGSOSupported }
 func (*Link) ARPHardwareType() header.ARPHardwareType { return header.ARPHardwareEther }
 
 // Attach implements stack.LinkEndpoint: frames are delivered from now on. Without a
-// dispatcher it ends that, and returns when it has ended.
+// dispatcher it ends that; one more may still be on its way, and is dropped by the
+// stack, whose link is gone.
 func (l *Link) Attach(d stack.NetworkDispatcher) {
-	l.mu.Lock()
-	l.dispatcher = d
-	running := l.done
-	if d != nil && running == nil {
-		l.done = make(chan struct{})
-		l.stop.Store(false)
-		go l.run(d, l.done)
-	}
 	if d == nil {
-		l.done = nil
+		l.dispatcher.Store(nil)
+	} else {
+		l.dispatcher.Store(&d)
 	}
-	l.mu.Unlock()
-	if d == nil && running != nil {
-		l.stop.Store(true)
-		l.socket.Wake()
-		<-running
-	}
+	l.hub.set(l, d != nil)
 }
 
 // IsAttached implements stack.LinkEndpoint.
-func (l *Link) IsAttached() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.dispatcher != nil
-}
+func (l *Link) IsAttached() bool { return l.dispatcher.Load() != nil }
 
-// Wait implements stack.LinkEndpoint.
-func (l *Link) Wait() {
-	l.mu.Lock()
-	running := l.done
-	l.mu.Unlock()
-	if running != nil {
-		<-running
-	}
-}
+// Wait implements stack.LinkEndpoint: a link has no goroutine of its own.
+func (*Link) Wait() {}
 
-// Close implements stack.LinkEndpoint. The socket stays open.
+// Close implements stack.LinkEndpoint.
 func (*Link) Close() {}
 
 // SetOnCloseAction implements stack.LinkEndpoint.
@@ -160,17 +195,6 @@ func (*Link) ParseHeader(p *stack.PacketBuffer) bool {
 		p.NetworkProtocolNumber = header.Ethernet(h).Type()
 	}
 	return ok
-}
-
-// run receives until the link is detached.
-func (l *Link) run(d stack.NetworkDispatcher, done chan struct{}) {
-	defer close(done)
-	deliver := func(vnet, frame []byte) { l.deliver(d, vnet, frame) }
-	for !l.stop.Load() {
-		if !l.socket.Receive(batch, deliver) && l.socket.Wait() && l.stop.Load() {
-			return
-		}
-	}
 }
 
 // struct virtio_net_hdr, and its values.
@@ -217,38 +241,38 @@ func (l *Link) deliver(d stack.NetworkDispatcher, vnet, frame []byte) {
 
 // outgoing is what one frame is sent with.
 type outgoing struct {
-	vnet   [hostcall.VnetHeader]byte
-	pieces []unix.Iovec
+	vnet [hostcall.VnetHeader]byte
+	hostcall.PacketMessage
 }
 
 // WritePackets implements stack.LinkEndpoint. A packet that the host has no room for
 // is lost, as on a wire.
 func (l *Link) WritePackets(list stack.PacketBufferList) (int, tcpip.Error) {
-	o, _ := l.spare.Get().(*outgoing)
+	o, _ := l.hub.spare.Get().(*outgoing)
 	if o == nil {
-		o = &outgoing{pieces: make([]unix.Iovec, 0, 16)}
+		o = &outgoing{PacketMessage: hostcall.PacketMessage{Pieces: make([]unix.Iovec, 0, 16)}}
 	}
 	n := 0
 	var failed tcpip.Error
 	for _, p := range list.AsSlice() {
 		o.header(p)
-		o.pieces = append(o.pieces[:0], hostcall.Iovec(o.vnet[:]))
+		o.Pieces = append(o.Pieces[:0], hostcall.Iovec(o.vnet[:]))
 		views, skip := p.AsViewList()
 		for v := views.Front(); v != nil; v = v.Next() {
 			b := v.AsSlice()
 			k := min(skip, len(b))
 			if skip -= k; len(b) > k {
-				o.pieces = append(o.pieces, hostcall.Iovec(b[k:]))
+				o.Pieces = append(o.Pieces, hostcall.Iovec(b[k:]))
 			}
 		}
-		if err := l.socket.Send(o.pieces); err != nil {
+		if err := l.hub.socket.Send(l.index, &o.PacketMessage); err != nil {
 			failed = sendError(err)
 			break
 		}
 		n++
 	}
-	clear(o.pieces)
-	l.spare.Put(o)
+	clear(o.Pieces)
+	l.hub.spare.Put(o)
 	if n > 0 {
 		return n, nil
 	}

@@ -99,7 +99,7 @@ func TestDeliver(t *testing.T) {
 		var r received
 		vnet := make([]byte, hostcall.VnetHeader)
 		vnet[vnetFlags] = x.flags
-		l := New(nil, own, 1500)
+		l := new(Hub).New(2, own, 1500)
 		l.deliver(&r, vnet, frame(x.dst, header.IPv4ProtocolNumber, x.packet))
 		switch {
 		case len(r.packets) == 1 != x.want:
@@ -164,7 +164,7 @@ func FuzzDeliver(f *testing.F) {
 		}
 		f.Cleanup(u.Close)
 	}
-	l := New(nil, own, 1500)
+	l := new(Hub).New(2, own, 1500)
 
 	f.Add([]byte{0, 0, 0, 0, 0, 0, 0, 0, 0, 0}, frame(own, ipv4.ProtocolNumber, udp4("data")))
 	f.Add([]byte{1, 1, 54, 0, 0xb4, 5, 34, 0, 16, 0}, frame(own, ipv4.ProtocolNumber, syn4()))

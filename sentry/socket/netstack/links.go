@@ -33,10 +33,8 @@ type LinkConfig struct {
 	MAC       [6]byte
 	MTU       uint32
 	Addresses []LinkAddress
-	// Open makes the link. It is called once, when the link is new; Gone when it
-	// was taken away, and is not in use any more.
-	Open func() (stack.LinkEndpoint, error)
-	Gone func()
+	// Open makes the link. It is called once, when the link is new.
+	Open func() stack.LinkEndpoint
 }
 
 // LinkAddress is an address of a link: the prefix has the bits of the host.
@@ -101,9 +99,6 @@ func (s *Stack) removeLink(l *LinkConfig) {
 	}
 	s.RemoveNIC(tcpip.NICID(l.Index))
 	delete(s.links, l.Index)
-	if l.Gone != nil {
-		l.Gone()
-	}
 }
 
 // setLink makes or changes a link.
@@ -111,15 +106,10 @@ func (s *Stack) setLink(l LinkConfig) error {
 	id := tcpip.NICID(l.Index)
 	have := s.links[l.Index]
 	if have == nil {
-		ep, err := l.Open()
-		if err != nil {
-			return err
-		}
-		if terr := s.CreateNICWithOptions(id, ep, stack.NICOptions{Name: l.Name, DeliverLinkPackets: true}); terr != nil {
-			l.Gone()
+		if terr := s.CreateNICWithOptions(id, l.Open(), stack.NICOptions{Name: l.Name}); terr != nil {
 			return errno(terr)
 		}
-		have = &LinkConfig{Index: l.Index, Name: l.Name, MAC: l.MAC, MTU: l.MTU, Gone: l.Gone}
+		have = &LinkConfig{Index: l.Index, Name: l.Name, MAC: l.MAC, MTU: l.MTU}
 		s.links[l.Index] = have
 	}
 	if have.MTU != l.MTU {
