@@ -16,7 +16,7 @@ import (
 const arrows = `
 runsc-lite            → runsc-lite/unikernel runsc-lite/container runsc-lite/sandbox runsc-lite/bundle runsc-lite/engineconf runsc-lite/cgroup runsc-lite/control sentry sentry/syscalls sentry/trace sentry/task sentry/socket/hostnet sentry/socket procmgr platform/kvm platform/ptrace platform/systrap platform hostcall
 runsc-lite/container  → runsc-lite/sandbox runsc-lite/bundle runsc-lite/cgroup sentry/task
-runsc-lite/sandbox    → runsc-lite/bundle runsc-lite/cgroup sentry sentry/task sentry/seccomp procmgr platform hostcall
+runsc-lite/sandbox    → runsc-lite/bundle runsc-lite/cgroup sentry sentry/task sentry/seccomp sentry/socket/hostnet procmgr platform hostcall
 runsc-lite/cgroup     → hostcall
 runsc-lite/engineconf →
 runsc-lite/bundle     → sentry/syscalls sentry/seccomp procmgr

@@ -16,6 +16,7 @@ import (
 	"runsc-lite/runsc-lite/cgroup"
 	"runsc-lite/sentry"
 	"runsc-lite/sentry/seccomp"
+	"runsc-lite/sentry/socket/hostnet"
 )
 
 // exitBroken is the status of a sandbox that ended before its program did.
@@ -60,6 +61,7 @@ type box struct {
 	exit      *os.File
 	sizes     chan os.Signal // the size of the terminal has changed
 	bridge    *bridge
+	network   *hostnet.Net // nil: lo alone
 	server    server
 }
 
@@ -113,6 +115,9 @@ func (b *box) make(conn *net.UnixConn, newPlatform func(string, *slog.Logger) (f
 		if b.sizes, err = lead(b.args.Terminal); err != nil {
 			return fmt.Errorf("taking over the terminal: %w", err)
 		}
+	}
+	if err := b.openNetwork(bun, &spec); err != nil {
+		return err
 	}
 	spec.Log = b.log
 	if spec.NewPlatform, err = newPlatform(b.args.Platform, b.log); err != nil {

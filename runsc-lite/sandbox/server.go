@@ -150,6 +150,9 @@ func (s *server) start() error {
 	if s.first != nil {
 		return errors.New("it is started already")
 	}
+	if err := s.box.syncNetwork(); err != nil {
+		return fmt.Errorf("taking the network over: %w", err)
+	}
 	first, err := s.box.container.Run(s.box.program)
 	if err != nil {
 		return err
