@@ -65,13 +65,16 @@ func (c *Credentials) GroupIDs() []uint32 {
 	return out
 }
 
-// FileCaps returns the effective capabilities as far as they count for files, all of
-// which belong to the root user namespace.
-func (c *Credentials) FileCaps() CapSet {
-	if c.UserNS != nil {
-		return 0
+// RealCaps returns the capabilities that access(2) goes by: those that are permitted,
+// if the real user is root in c's user namespace (access_override_creds).
+func (c *Credentials) RealCaps() CapSet {
+	switch {
+	case c.SecureBits&secNoSetuidFixup != 0:
+		return c.CapEffective
+	case c.isRoot(c.RUID):
+		return c.CapPermitted
 	}
-	return c.CapEffective
+	return 0
 }
 
 // InGroup reports whether gid is the file system group or a supplementary one.

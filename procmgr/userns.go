@@ -127,6 +127,13 @@ func (ns *UserNamespace) HostGID(gid uint32) uint32 {
 	return ns.gids.Load().toHost(gid)
 }
 
+// HasUID reports whether the namespace has a number for a user of the root
+// (kuid_has_mapping).
+func (ns *UserNamespace) HasUID(host uint32) bool { return ns.uid(host) != NoID }
+
+// HasGID is HasUID for groups.
+func (ns *UserNamespace) HasGID(host uint32) bool { return ns.gid(host) != NoID }
+
 // UID returns what the namespace calls a user of the root, OverflowID if it has no
 // number for it (from_kuid_munged).
 func (ns *UserNamespace) UID(host uint32) uint32 {

@@ -168,9 +168,7 @@ func (t *Task) Caller() *vfs.Caller {
 	c := t.th.Credentials()
 	if t.caller.FSContext != t.fs || t.callerCreds != c {
 		t.callerCreds = c
-		t.caller = vfs.Caller{FSContext: t.fs, Task: t, Creds: &vfs.Creds{
-			UID: c.FSUID, GID: c.FSGID, Groups: c.Groups, Caps: uint64(c.FileCaps()),
-		}}
+		t.caller = vfs.Caller{FSContext: t.fs, Task: t, Creds: fileCreds(c, c.FSUID, c.FSGID, c.CapEffective)}
 	}
 	return &t.caller
 }
@@ -179,11 +177,19 @@ func (t *Task) Caller() *vfs.Caller {
 // capabilities only if it is root.
 func (t *Task) RealCreds() *vfs.Creds {
 	c := t.th.Credentials()
-	r := &vfs.Creds{UID: c.RUID, GID: c.RGID, Groups: c.Groups}
-	if c.RUID == 0 && c.UserNS == nil {
-		r.Caps = uint64(c.CapPermitted)
+	return fileCreds(c, c.RUID, c.RGID, c.RealCaps())
+}
+
+// fileCreds are credentials as file systems see them: files belong to users of the
+// root, and capabilities of another user namespace count for those that it knows.
+func fileCreds(c *procmgr.Credentials, uid, gid uint32, caps procmgr.CapSet) *vfs.Creds {
+	n := &vfs.Creds{UID: uid, GID: gid, Groups: c.Groups}
+	if c.UserNS != nil {
+		n.In, n.InCaps = c.UserNS, uint64(caps)
+	} else {
+		n.Caps = uint64(caps)
 	}
-	return r
+	return n
 }
 
 // SetCredentials replaces t's credentials unless err says that they are not

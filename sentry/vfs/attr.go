@@ -112,7 +112,7 @@ func (c *Caller) Chmod(at *File, path string, mode uint32, flags uint32) error {
 			return SetStat{}, unix.EPERM
 		}
 		mode &= 0o7777
-		if !c.Creds.InGroup(st.GID) && !c.Creds.Has(unix.CAP_FSETID) {
+		if !c.Creds.mayKeepSetGID(st.UID, st.GID) {
 			mode &^= unix.S_ISGID
 		}
 		return SetStat{Mask: SetMode, Mode: mode}, nil
@@ -126,7 +126,7 @@ const KeepID = ^uint32(0)
 func (c *Caller) Chown(at *File, path string, uid, gid uint32, flags uint32) error {
 	return c.setStat(at, path, flags, func(_ Inode, st Stat) (SetStat, error) {
 		var s SetStat
-		chown := c.Creds.Has(unix.CAP_CHOWN)
+		chown := c.Creds.HasOver(st.UID, st.GID, unix.CAP_CHOWN)
 		if uid != KeepID {
 			if !chown && (c.Creds.UID != st.UID || uid != st.UID) {
 				return s, unix.EPERM

@@ -177,7 +177,7 @@ func (c *Caller) Chroot(path string) error {
 		if err := c.permission(p.Inode(), MayExec); err != nil {
 			return err
 		}
-		if !c.Creds.Has(unix.CAP_SYS_CHROOT) {
+		if !c.Creds.HasIn(unix.CAP_SYS_CHROOT) {
 			return unix.EPERM
 		}
 		return c.set(&c.FSContext.root, p)

@@ -15,7 +15,7 @@ func (c *Caller) mayWrite(m *Mount) error {
 // createArgs applies umask and set-group-id inheritance (inode_init_owner and
 // mode_strip_sgid).
 func (c *Caller) createArgs(dir Inode, mode uint32, rdev uint64) (CreateArgs, error) {
-	dmode, _, dgid, err := ownerOf(dir)
+	dmode, duid, dgid, err := ownerOf(dir)
 	if err != nil {
 		return CreateArgs{}, err
 	}
@@ -25,7 +25,7 @@ func (c *Caller) createArgs(dir Inode, mode uint32, rdev uint64) (CreateArgs, er
 		if mode&unix.S_IFMT == unix.S_IFDIR {
 			a.Mode |= unix.S_ISGID
 		} else if mode&(unix.S_ISGID|unix.S_IXGRP) == unix.S_ISGID|unix.S_IXGRP &&
-			!c.Creds.InGroup(dgid) && !c.Creds.Has(unix.CAP_FSETID) {
+			!c.Creds.mayKeepSetGID(duid, dgid) {
 			a.Mode &^= unix.S_ISGID
 		}
 	}
@@ -287,11 +287,11 @@ func (c *Caller) mayDelete(dir Path, child *Dentry, isDir bool) error {
 // of the directory removes names.
 func (c *Caller) sticky(dir, child Inode) error {
 	mode, duid, _, err := ownerOf(dir)
-	if err != nil || mode&unix.S_ISVTX == 0 || duid == c.Creds.UID || c.Creds.Has(unix.CAP_FOWNER) {
+	if err != nil || mode&unix.S_ISVTX == 0 || duid == c.Creds.UID {
 		return err
 	}
-	_, uid, _, err := ownerOf(child)
-	if err == nil && uid != c.Creds.UID {
+	_, uid, gid, err := ownerOf(child)
+	if err == nil && uid != c.Creds.UID && !c.Creds.HasOver(uid, gid, unix.CAP_FOWNER) {
 		return unix.EPERM
 	}
 	return err

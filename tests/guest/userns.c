@@ -261,7 +261,82 @@ static void threads(void) {
 }
 
 #define main table_main
-TESTS(T(without_maps), T(as_root), T(files), T(bad_maps), T(map_from_outside), T(nested), T(with_pid_namespace),
+// Capabilities inside count for files whose owner and group have a number inside.
+static void over_files(void) {
+  scratch();
+  SYS(chmod(".", 0777));
+  make_file("other", "o", 1, 0600);
+  SYS(chown("other", USER + 1, USER + 2));
+  make_file("roots", "r", 1, 0600);
+  make_file("half", "h", 1, 0600);
+  SYS(chown("half", USER + 1, 0));
+  SYS(mkdir("dir", 0700));
+  SYS(chown("dir", USER + 3, USER + 3));
+  make_file("dir/in", "", 0, 0600);
+  SYS(mkdir("sticky", 0777));
+  SYS(chmod("sticky", 01777));
+  make_file("sticky/other", "", 0, 0600);
+  SYS(chown("sticky/other", USER + 1, USER + 1));
+  make_file("sticky/roots", "", 0, 0600);
+  int go[2], ready[2];
+  SYS(pipe(go));
+  SYS(pipe(ready));
+  pid_t pid = SYS(fork());
+  if (pid == 0) {
+    become_user();
+    SYS(unshare(CLONE_NEWUSER));
+    put(ready[1], 'r');
+    get(go[0]);
+    struct stat st;
+    char c;
+    int fd = SYS(open("other", O_RDWR));
+    EQ(1, SYS(read(fd, &c, 1)));
+    SYS(stat("other", &st));
+    say("other: %u %u %o\n", st.st_uid, st.st_gid, st.st_mode & 07777);
+    SYS(chmod("other", 0640));
+    SYS(utimensat(AT_FDCWD, "other", (struct timespec[]){{5, 0}, {6, 0}}, 0));
+    SYS(chown("other", 5, 6));
+    ERR(EINVAL, chown("other", 100, 6));
+    SYS(chown("other", 0, 0));
+    SYS(chown("other", 7, 7));
+    ERR(EACCES, open("roots", O_RDONLY));
+    ERR(EPERM, chmod("roots", 0666));
+    ERR(EPERM, chown("roots", 0, 0));
+    ERR(EACCES, open("half", O_RDONLY));  // its group has none
+    SYS(chmod("half", 0666));             // which is the owner's business alone
+    SYS(stat("dir/in", &st));
+    ERR(EACCES, open("dir/in", O_RDONLY));
+    SYS(close(SYS(open("dir/new", O_CREAT | O_WRONLY, 0600))));
+    SYS(unlink("dir/new"));
+    SYS(unlink("sticky/other"));
+    ERR(EPERM, unlink("sticky/roots"));
+    EQ(0, SYS(access("other", R_OK | W_OK)));
+    ERR(EACCES, access("roots", R_OK));
+    ERR(EPERM, mknod("null", S_IFCHR | 0666, 0x103));
+    SYS(chroot("dir"));
+    SYS(access("/in", F_OK));
+    // Without them there is nothing.
+    SYS(setresuid(9, 9, 9));
+    ERR(EACCES, access("/in", F_OK));
+    _exit(0);
+  }
+  get(ready[0]);
+  char path[64], map[64];
+  const char *files[] = {"uid_map", "gid_map"};
+  for (int i = 0; i < 2; i++) {
+    snprintf(path, sizeof(path), "/proc/%d/%s", pid, files[i]);
+    snprintf(map, sizeof(map), "0 %d 20\n", USER);
+    SYS(write_to(path, map));
+  }
+  put(go[1], 'g');
+  EXITS(0, pid);
+  struct stat st;
+  SYS(stat("other", &st));
+  EQ(USER + 7, st.st_uid);
+  EQ(USER + 7, st.st_gid);
+}
+
+TESTS(T(over_files), T(without_maps), T(as_root), T(files), T(bad_maps), T(map_from_outside), T(nested), T(with_pid_namespace),
       T(execute), T(ids_of_others), T(threads))
 #undef main
 
