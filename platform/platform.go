@@ -163,6 +163,26 @@ type SlotLimiter interface {
 	RunSlots() int
 }
 
+// DebugRegisters are what the processor watches for a guest thread (DR0 to DR3 and DR7).
+// Addresses are the guest's own, and what Control says of each is something that the
+// processor can do: the caller has checked it.
+type DebugRegisters struct {
+	Addr    [4]uint64
+	Control uint64
+}
+
+// Debugger is a Context whose guest thread can have them. What was watched arrives as
+// ExitSignal, SIGTRAP with Code TRAP_HWBKPT.
+type Debugger interface {
+	// SetDebugRegisters replaces them; a new Context has none, and so has one in
+	// another AddressSpace. Errors are the host's (ENOSPC: it has none to spare), and
+	// leave none.
+	SetDebugRegisters(DebugRegisters) error
+	// DebugStatus returns DR6 as of the last such Exit: a bit for each address that
+	// was met.
+	DebugStatus() uint64
+}
+
 // Nicer is a Context whose guest thread competes for processors by the host's own
 // scheduling.
 type Nicer interface {

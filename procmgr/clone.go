@@ -291,12 +291,12 @@ func (t *Thread) Abort() {
 // WaitVfork waits until child, made with CLONE_VFORK, has executed a program or
 // ended. Only death ends the wait early.
 func (t *Thread) WaitVfork(child *Thread) {
-	t.blockKillable(child.vforkDone)
+	t.BlockKillable(child.vforkDone)
 }
 
-// blockKillable waits for ch through signals and stops; ErrInterrupted only when
-// the thread has to exit.
-func (t *Thread) blockKillable(ch <-chan struct{}) error {
+// BlockKillable is Block without a deadline, through signals and stops: ErrInterrupted
+// only when the thread has to exit.
+func (t *Thread) BlockKillable(ch <-chan struct{}) error {
 	return t.block(ch, noDeadline, pendExit)
 }
 

@@ -47,7 +47,7 @@ func (t *Thread) BeginExec() error {
 	}
 	p.mu.Unlock()
 	for p.ThreadCount() > 1 {
-		if err := t.blockKillable(alone); err != nil {
+		if err := t.BlockKillable(alone); err != nil {
 			p.mu.Lock()
 			p.execer, p.execAlone = nil, nil
 			p.mu.Unlock()

@@ -54,6 +54,7 @@ type context struct {
 	parker hostcall.Parker
 	use    usage
 	nice   niceness
+	debug  debugState
 
 	runs   atomic.Uint64 // counts Runs; odd while in one
 	weight weight        // balance.go
@@ -169,6 +170,9 @@ func (c *context) unbind() {
 		s.mu.Lock()
 		s.breakLocked()
 		s.mu.Unlock()
+	}
+	if c.tid != 0 {
+		c.dropDebug()
 	}
 	c.leaveSlot()
 	st, tid, newTID := c.stub, c.tid, c.newTID

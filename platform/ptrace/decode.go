@@ -70,6 +70,9 @@ func (c *context) decode(ws unix.WaitStatus) (platform.Exit, error) {
 	if sig == unix.SIGTRAP && si.code == trapBrkpt && (c.step || stepTrap) {
 		return platform.Exit{}, nil // the end of a call that was skipped, not an instruction
 	}
+	if sig == unix.SIGTRAP && si.code == trapHWBreak {
+		c.readDebug()
+	}
 	x := platform.Exit{Kind: platform.ExitSignal, Signo: si.signo, Code: si.code, Addr: hostarch.Addr(si.addr)}
 	switch {
 	case si.code == siKernel:

@@ -53,6 +53,13 @@ func (t *tracer) poke(tid int, off uintptr, v uint64) unix.Errno {
 	return e
 }
 
+// peek reads the word at off in struct user.
+func (t *tracer) peek(tid int, off uintptr) (v uint64, e unix.Errno) {
+	t.calls++
+	_, _, e = unix.RawSyscall6(unix.SYS_PTRACE, unix.PTRACE_PEEKUSR, uintptr(tid), off, uintptr(unsafe.Pointer(&v)), 0, 0)
+	return v, e
+}
+
 // sigInfo is the head of siginfo_t for faults.
 type sigInfo struct {
 	signo, errno, code, _ int32

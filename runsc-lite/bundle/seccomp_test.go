@@ -32,7 +32,7 @@ func run(f *seccomp.Filter, nr uint32, args ...uint64) uint32 {
 	var a [6]uint64
 	copy(a[:], args)
 	d := seccomp.MakeData(nr, 0x1000, &a)
-	action, data := f.Run(&d)
+	action, data, _ := f.Run(&d)
 	return action | uint32(data)
 }
 

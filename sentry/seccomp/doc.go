@@ -11,6 +11,8 @@
 // by 32 and more differently, and takes programs that Linux refuses.
 package seccomp
 
+import "encoding/binary"
+
 // Modes (PR_GET_SECCOMP).
 const (
 	ModeNone   = 0
@@ -25,6 +27,7 @@ const (
 	KillThread  = 0x00000000
 	Trap        = 0x00030000
 	Errno       = 0x00050000
+	Notify      = 0x7fc00000
 	Trace       = 0x7ff00000
 	Log         = 0x7ffc0000
 	Allow       = 0x7fff0000
@@ -36,10 +39,9 @@ const (
 const ArchX86_64 = 0xc000003e
 
 // Available says whether there is such an action (SECCOMP_GET_ACTION_AVAIL).
-// Notifications of user space are not.
 func Available(action uint32) bool {
 	switch action {
-	case KillProcess, KillThread, Trap, Errno, Trace, Log, Allow:
+	case KillProcess, KillThread, Trap, Errno, Notify, Trace, Log, Allow:
 		return true
 	}
 	return false
@@ -59,3 +61,13 @@ func MakeData(nr uint32, ip uint64, args *[6]uint64) (d Data) {
 	}
 	return d
 }
+
+// Encode writes struct seccomp_data.
+func (d *Data) Encode(b []byte) {
+	for i, w := range d {
+		binary.LittleEndian.PutUint32(b[4*i:], w)
+	}
+}
+
+// SizeofData is sizeof(struct seccomp_data).
+const SizeofData = dataSize

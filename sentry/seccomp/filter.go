@@ -19,8 +19,11 @@ const (
 type Filter struct {
 	before *Filter
 	prog   program
-	count  int // of filters
-	length int // as maxPath counts, but for the newest's penalty
+	source []byte    // struct sock_filter, as it was given
+	logs   bool      // SECCOMP_FILTER_FLAG_LOG
+	notify *Listener // of this filter; nil: it has none
+	count  int       // of filters
+	length int       // as maxPath counts, but for the newest's penalty
 	// allowed has a bit for each call that is allowed whatever its arguments are.
 	allowed [cachedCalls / 64]uint64
 }
@@ -32,7 +35,7 @@ func Compile(b []byte) (*Filter, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &Filter{prog: prog, count: 1, length: prog.converted()}
+	f := &Filter{prog: prog, source: b, count: 1, length: prog.converted()}
 	f.cache()
 	return f, nil
 }
@@ -47,7 +50,9 @@ func (f *Filter) After(before *Filter) (*Filter, error) {
 	if length > maxPath {
 		return nil, unix.ENOMEM
 	}
-	n := &Filter{before: before, prog: f.prog, count: before.count + 1, length: length}
+	n := &Filter{
+		before: before, prog: f.prog, source: f.source, logs: f.logs, notify: f.notify, count: before.count + 1, length: length,
+	}
 	for i := range n.allowed {
 		n.allowed[i] = f.allowed[i] & before.allowed[i]
 	}
@@ -70,17 +75,47 @@ func (f *Filter) Allows(nr uint64) bool {
 	return nr < cachedCalls && f.allowed[nr/64]>>(nr%64)&1 != 0
 }
 
-// Run asks all filters about a call, and returns the action that counts, and the
-// number that goes with it (seccomp_run_filters).
-func (f *Filter) Run(d *Data) (action uint32, data uint16) {
+// Listen gives f a listener, before it is over anybody.
+func (f *Filter) Listen(l *Listener) { f.notify = l }
+
+// Log says that what f does is to be logged, which PTRACE_SECCOMP_GET_METADATA tells.
+func (f *Filter) Log() { f.logs = true }
+
+// Listener returns the listener of f or one before it, of which there is at most one;
+// nil if there is none.
+func (f *Filter) Listener() *Listener {
+	for ; f != nil; f = f.before {
+		if f.notify != nil {
+			return f.notify
+		}
+	}
+	return nil
+}
+
+// At returns the program of the filter that was put on as number i, the first of all
+// being 0, as struct sock_filter, and whether it logs (get_nth_filter): ENOENT.
+func (f *Filter) At(i uint64) (source []byte, logs bool, err error) {
+	if i >= uint64(f.Count()) {
+		return nil, false, unix.ENOENT
+	}
+	for uint64(f.count-1) > i {
+		f = f.before
+	}
+	return f.source, f.logs, nil
+}
+
+// Run asks all filters about a call, and returns the action that counts, the number
+// that goes with it, and the listener of the filter that said so
+// (seccomp_run_filters).
+func (f *Filter) Run(d *Data) (action uint32, data uint16, l *Listener) {
 	best := uint32(Allow)
 	for ; f != nil; f = f.before {
 		ret, _ := f.prog.run(d, knownAll)
 		if int32(ret&actionMask) < int32(best&actionMask) {
-			best = ret
+			best, l = ret, f.notify
 		}
 	}
-	return best & actionMask, uint16(best)
+	return best & actionMask, uint16(best), l
 }
 
 // Count returns how many filters there are.

@@ -124,7 +124,7 @@ func TestChain(t *testing.T) {
 		{3, Allow, 0},
 	} {
 		d := MakeData(c.nr, 0, &[6]uint64{})
-		if action, data := third.Run(&d); action != c.action || data != c.data {
+		if action, data, _ := third.Run(&d); action != c.action || data != c.data {
 			t.Errorf("call %d: %#x, %d", c.nr, action, data)
 		}
 		if third.Allows(uint64(c.nr)) != (c.action == Allow) {
@@ -182,7 +182,7 @@ func FuzzCompile(f *testing.F) {
 		}
 		for nr := range uint32(3) {
 			d := MakeData(nr, uint64(nr), &[6]uint64{1, 2, 3})
-			action, _ := filter.Run(&d)
+			action, _, _ := filter.Run(&d)
 			if action&^actionMask != 0 {
 				t.Errorf("action %#x", action)
 			}

@@ -532,6 +532,9 @@ func sysIoctl(t *task.Task, a *task.Args) (uint64, error) {
 		}
 		return 0, ioctlFlag(t, f, a, unix.O_ASYNC)
 	}
+	if l, ok := f.Ops().(listenerFile); ok {
+		return ioctlListener(t, f, l.Listener, a)
+	}
 	// EAGAIN: output has to leave a terminal first.
 	var n uint64
 	err = t.WaitFile(f, waiter.WritableEvents, never, func() (err error) {

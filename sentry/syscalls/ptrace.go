@@ -160,6 +160,8 @@ func ptraceRequest(t *task.Task, x *tracee, a *task.Args) (uint64, error) {
 		return 0, nil
 	case unix.PTRACE_PEEKSIGINFO:
 		return ptracePeekSigInfo(t, x, addr, data)
+	case unix.PTRACE_SECCOMP_GET_FILTER, unix.PTRACE_SECCOMP_GET_METADATA:
+		return ptraceFilter(t, x, a)
 	case unix.PTRACE_GET_SYSCALL_INFO:
 		return ptraceSyscallInfo(t, x, a[2], data)
 	}

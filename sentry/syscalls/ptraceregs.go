@@ -16,8 +16,6 @@ const (
 	userSize      = 928
 	userDebugRegs = 848
 	debugRegs     = 8
-	debugStatus   = 6 // DR6, which reads as 0 here, and may be set
-	debugControl  = 7
 
 	ntPRStatus  = 1
 	ntPRFPReg   = 2
@@ -85,22 +83,24 @@ func ptraceSetRegs(t *task.Task, x *tracee, data hostarch.Addr, n int) error {
 }
 
 // ptracePeekUser is PTRACE_PEEKUSER: EIO outside of struct user. There are registers
-// in it, and otherwise nothing.
+// in it, debug registers too, and otherwise nothing.
 func ptracePeekUser(t *task.Task, x *tracee, off uint64, data hostarch.Addr) (uint64, error) {
 	if off%8 != 0 || off >= userSize {
 		return 0, unix.EIO
 	}
 	v := uint64(0)
-	if off < regsSize {
+	switch {
+	case off < regsSize:
 		r := x.task.Regs()
 		v = *regPointers(&r)[off/8]
+	case off >= userDebugRegs && off < userDebugRegs+8*debugRegs:
+		v = x.task.DebugRegister(int(off-userDebugRegs) / 8)
 	}
 	return 0, copyOutUint64(t, data, v)
 }
 
-// ptracePokeUser is PTRACE_POKEUSER. Of the debug registers none can be used: they
-// are 0, and stay so (EINVAL for DR4 and DR5, ENOSPC for another value).
-func ptracePokeUser(x *tracee, off, v uint64) error {
+// ptracePokeUser is PTRACE_POKEUSER.
+func ptracePokeUser(x *tracee, off, v uint64) (err error) {
 	switch {
 	case off%8 != 0 || off >= userSize:
 		return unix.EIO
@@ -110,13 +110,8 @@ func ptracePokeUser(x *tracee, off, v uint64) error {
 		x.task.SetRegs(&r)
 		return err
 	case off >= userDebugRegs && off < userDebugRegs+8*debugRegs:
-		switch n := (off - userDebugRegs) / 8; {
-		case n == 4 || n == 5:
-			return unix.EIO
-		case n == debugStatus || v == 0:
-			return nil
-		}
-		return unix.ENOSPC
+		x.Do(func() { err = x.task.SetDebugRegister(int(off-userDebugRegs)/8, v) })
+		return err
 	}
 	return unix.EIO
 }

@@ -15,15 +15,17 @@ const (
 	seccompSetModeStrict  = 0
 	seccompSetModeFilter  = 1
 	seccompGetActionAvail = 2
+	seccompGetNotifSizes  = 3
 
 	seccompTsync      = 1 << 0
 	seccompLog        = 1 << 1
 	seccompSpecAllow  = 1 << 2
+	seccompListener   = 1 << 3
 	seccompTsyncEsrch = 1 << 4
+	seccompKillable   = 1 << 5
 )
 
-// sysSeccomp is seccomp(2), as a Linux without notifications of user space has it:
-// SECCOMP_FILTER_FLAG_NEW_LISTENER and SECCOMP_GET_NOTIF_SIZES are EINVAL.
+// sysSeccomp is seccomp(2).
 func sysSeccomp(t *task.Task, a *task.Args) (uint64, error) {
 	flags := a.Uint(1)
 	switch a.Uint(0) {
@@ -34,6 +36,8 @@ func sysSeccomp(t *task.Task, a *task.Args) (uint64, error) {
 		return 0, t.SetSeccompStrict()
 	case seccompSetModeFilter:
 		return seccompFilter(t, flags, a.Addr(2))
+	case seccompGetNotifSizes:
+		return seccompSizes(t, a)
 	case seccompGetActionAvail:
 		if flags != 0 {
 			return 0, unix.EINVAL
@@ -64,7 +68,11 @@ func prctlSeccomp(t *task.Task, mode uint64, prog hostarch.Addr) (uint64, error)
 // seccompFilter is seccomp_set_mode_filter. What a filter logs goes nowhere, and
 // there is no speculation to be allowed.
 func seccompFilter(t *task.Task, flags uint32, addr hostarch.Addr) (uint64, error) {
-	if flags&^(seccompTsync|seccompLog|seccompSpecAllow|seccompTsyncEsrch) != 0 {
+	const known = seccompTsync | seccompLog | seccompSpecAllow | seccompListener | seccompTsyncEsrch | seccompKillable
+	// A result that is a descriptor leaves no room for a thread's id.
+	const ambiguous = seccompTsync | seccompListener
+	if flags&^known != 0 || flags&(ambiguous|seccompTsyncEsrch) == ambiguous ||
+		flags&(seccompKillable|seccompListener) == seccompKillable {
 		return 0, unix.EINVAL
 	}
 	var fprog [16]byte // struct sock_fprog
@@ -86,9 +94,35 @@ func seccompFilter(t *task.Task, flags uint32, addr hostarch.Addr) (uint64, erro
 	if err != nil {
 		return 0, err
 	}
+	if flags&seccompLog != 0 {
+		f.Log()
+	}
+	if flags&seccompListener != 0 {
+		return listen(t, f, flags)
+	}
 	differs, err := t.AddSeccompFilter(f, flags&seccompTsync != 0)
 	if err == nil && differs != 0 && flags&seccompTsyncEsrch != 0 {
 		return 0, unix.ESRCH
 	}
 	return uint64(differs), err
+}
+
+// listen puts on a filter that asks user space (SECCOMP_FILTER_FLAG_NEW_LISTENER): it
+// returns the descriptor to answer by.
+func listen(t *task.Task, f *seccomp.Filter, flags uint32) (uint64, error) {
+	l := &seccomp.Listener{WaitKillable: flags&seccompKillable != 0}
+	fd, err := installListener(t, l)
+	if err != nil {
+		return 0, err
+	}
+	f.Listen(l)
+	differs, err := t.AddSeccompFilter(f, flags&seccompTsync != 0)
+	if err == nil && differs != 0 {
+		err = unix.ESRCH
+	}
+	if err != nil {
+		t.FDs().Close(int(fd))
+		return 0, err
+	}
+	return uint64(fd), nil
 }

@@ -333,7 +333,7 @@ var table = [...]task.Syscall{
 	314: {Name: "sched_setattr", Fn: sysSchedSetattr, Support: task.Partial, Note: "no SCHED_DEADLINE, no utilization clamps"},
 	315: {Name: "sched_getattr", Fn: sysSchedGetattr, Support: task.Partial, Note: "no SCHED_DEADLINE, no utilization clamps"},
 	316: {Name: "renameat2", Fn: sysRenameat2, Support: task.Full},
-	317: {Name: "seccomp", Fn: sysSeccomp, Support: task.Partial, Note: "no notifications of user space"},
+	317: {Name: "seccomp", Fn: sysSeccomp, Support: task.Full},
 	318: {Name: "getrandom", Fn: sysGetrandom, Support: task.Full},
 	319: {Name: "memfd_create", Fn: sysMemfdCreate, Support: task.Full},
 	320: {Name: "kexec_file_load", Fn: fails(unix.EPERM), Support: task.Absent, Note: "the sandbox has no such privilege"},

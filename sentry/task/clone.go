@@ -92,7 +92,12 @@ func (t *Task) Clone(o CloneArgs) (uint64, error) {
 		}
 	}
 	t.group.filters.Lock()
-	child.seccomp.Store(t.seccomp.Load())
+	if s := t.seccomp.Load(); s != nil {
+		child.seccomp.Store(s)
+		if l := s.filter.Listener(); l != nil {
+			l.Join()
+		}
+	}
 	th.SetData(child) // from now on a change for all threads reaches it
 	t.group.filters.Unlock()
 	t.k.tasks.Add(1)

@@ -194,6 +194,7 @@ func (t *Task) enter(mem *Memory, img *loader.Image, next procmgr.NewProgram) {
 	t.sigStack = SigStack{}
 	t.frames = 0
 	t.persona.Store(t.execPersona(next.Secure))
+	t.debug = debugRegs{} // as the platform's, in a new space
 	t.group.exec(t.th)
 	t.th.CompleteExec(next)
 	if t.ctx != nil {

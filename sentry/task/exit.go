@@ -6,6 +6,14 @@ func (t *Task) dropResources() {
 		t.leaveMemory(nil)
 	}
 	t.ReleaseSemUndo()
+	t.group.filters.Lock()
+	if l := t.listener(); l != nil {
+		l.Leave()
+	}
+	if s := t.seccomp.Load(); s != nil {
+		t.seccomp.Store(&seccompState{mode: s.mode})
+	}
+	t.group.filters.Unlock()
 	t.mu.Lock()
 	fds, fs := t.fds, t.fs
 	t.fds, t.fs = nil, nil

@@ -93,6 +93,9 @@ func (t *Task) code() []byte {
 // exception turns a processor exception into its signal.
 func (t *Task) exception(ex *platform.Exit) {
 	t.fault = faultInfo{trapno: t.trapOf(ex)}
+	if ex.Signo == int32(unix.SIGTRAP) && ex.Code == trapHWBreak {
+		t.watchedTrap()
+	}
 	t.th.ForceSignal(procmgr.SigInfo{Signo: ex.Signo, Code: ex.Code, Addr: uint64(ex.Addr)})
 }
 

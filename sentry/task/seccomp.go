@@ -2,6 +2,7 @@ package task
 
 import (
 	"golang.org/x/sys/unix"
+	"gvisor.dev/gvisor/pkg/waiter"
 
 	"runsc-lite/platform"
 	"runsc-lite/procmgr"
@@ -26,6 +27,16 @@ func (t *Task) Seccomp() (mode, filters int) {
 		return seccomp.ModeNone, 0
 	}
 	return s.mode, s.filter.Count()
+}
+
+// SeccompFilter returns the program of t's filter number i, and whether it logs: see
+// seccomp.Filter.At. EINVAL: t has no filters. It is for any goroutine.
+func (t *Task) SeccompFilter(i uint64) (source []byte, logs bool, err error) {
+	s := t.seccomp.Load()
+	if s == nil || s.mode != seccomp.ModeFilter {
+		return nil, false, unix.EINVAL
+	}
+	return s.filter.At(i)
 }
 
 // SetSeccompStrict leaves t with read, write, exit and rt_sigreturn
@@ -66,6 +77,9 @@ func (t *Task) AddSeccompFilter(f *seccomp.Filter, sync bool) (differs int, err 
 			}
 		}
 	}
+	if f.Listener() != nil && old.filter.Listener() != nil {
+		return 0, unix.EBUSY
+	}
 	if f, err = f.After(old.filter); err != nil {
 		return 0, err
 	}
@@ -86,12 +100,63 @@ func (t *Task) AddSeccompFilter(f *seccomp.Filter, sync bool) (differs int, err 
 // setSeccomp puts t into a mode. All calls have to come to the sentry from now on,
 // with the guest's own instruction pointer.
 func (t *Task) setSeccomp(s *seccompState) {
+	// A thread that ends at this moment counts for the new one, too, or for neither.
+	if l := s.filter.Listener(); l != nil && l != t.listener() {
+		l.Join()
+	}
 	t.seccomp.Store(s)
 	t.mu.Lock()
 	mem := t.mem
 	t.mu.Unlock()
 	if mem != nil {
 		mem.Unpatch()
+	}
+}
+
+// listener returns where t's filters ask user space, nil for nowhere.
+func (t *Task) listener() *seccomp.Listener {
+	if s := t.seccomp.Load(); s != nil {
+		return s.filter.Listener()
+	}
+	return nil
+}
+
+// askListener asks user space about a call (seccomp_do_user_notification): it reports
+// whether the call is to be made.
+func (t *Task) askListener(l *seccomp.Listener, d *seccomp.Data, regs *platform.Registers) bool {
+	if l == nil {
+		regs.Rax = errnoValue(unix.ENOSYS)
+		return false
+	}
+	ch := make(chan struct{}, 1)
+	notifier := t.Notifier(ch)
+	n, err := l.Ask(d, t, func() { notifier.NotifyEvent(waiter.EventIn) })
+	if err != nil {
+		regs.Rax = errnoValue(unix.ENOSYS)
+		return false
+	}
+	for {
+		a, done := n.Answered()
+		switch {
+		case done && a.Continue:
+			return true
+		case done && a.Error != 0:
+			regs.Rax = uint64(int64(a.Error))
+			return false
+		case done:
+			regs.Rax = uint64(a.Value)
+			return false
+		case n.Killable():
+			err = t.th.BlockKillable(ch)
+		default:
+			err = t.Block(ch, noDeadline)
+		}
+		if err != nil && !n.Killable() && n.Withdraw() || err != nil && t.th.Killed() {
+			n.Withdraw()
+			t.restart = RestartSys
+			regs.Rax = errnoValue(unix.EINTR)
+			return false
+		}
 	}
 }
 
@@ -113,7 +178,7 @@ func (t *Task) mayCall(s *seccompState, regs *platform.Registers) bool {
 	traced := false
 	for {
 		d := seccomp.MakeData(uint32(t.sysno), regs.Rip, (*[6]uint64)(&t.args))
-		action, data := s.filter.Run(&d)
+		action, data, listener := s.filter.Run(&d)
 		switch action {
 		case seccomp.Allow, seccomp.Log:
 			return true
@@ -127,6 +192,8 @@ func (t *Task) mayCall(s *seccompState, regs *platform.Registers) bool {
 				Addr: regs.Rip, Syscall: int32(t.sysno), Arch: seccomp.ArchX86_64,
 			})
 			return false
+		case seccomp.Notify:
+			return t.askListener(listener, &d, regs)
 		case seccomp.Trace:
 			// A call that its tracer has seen is not shown again (recheck_after_trace).
 			if traced {

@@ -65,6 +65,7 @@ type Task struct {
 	tracer    ThreadTracer // nil for none
 	watched   bool         // traced, and its calls are not to be answered elsewhere
 	stepping  bool         // by single instructions
+	debug     debugRegs
 
 	sigStack SigStack
 	fault    faultInfo

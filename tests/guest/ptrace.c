@@ -670,12 +670,15 @@ static void unprivileged(void) {
   SYS(syscall(SYS_setresuid, 1000, 1000, 1000));
   PERR(EPERM, PTRACE_ATTACH, other, 0, 0);
   PERR(EPERM, PTRACE_ATTACH, getppid(), 0, 0);
+  int ready[2];
+  SYS(pipe(ready));
   pid_t own = SYS(fork());
   if (own == 0) {
     SYS(prctl(PR_SET_DUMPABLE, 1));
+    put(ready[1], 'r');
     sleeps();
   }
-  sleep_ms(50);
+  get(ready[0]);
   P(PTRACE_SEIZE, own, 0, 0);
   SYS(kill(own, SIGKILL));
   DIES(SIGKILL, own);
