@@ -114,7 +114,8 @@ func checkMappings(c *checker, b *Bundle) {
 	user, mapped := b.Namespaces.User, len(b.UIDs) > 0 || len(b.GIDs) > 0
 	switch {
 	case mapped && user == Namespace{}:
-		c.fail("linux.uidMappings", "mappings need a user namespace: add {\"type\": \"user\"} to linux.namespaces")
+		c.warn("linux.uidMappings", "without a user namespace mappings have no effect: add {\"type\": \"user\"} to linux.namespaces")
+		b.UIDs, b.GIDs = nil, nil
 	case user.New && (len(b.UIDs) == 0 || len(b.GIDs) == 0):
 		c.fail("linux.namespaces", "a new user namespace needs both linux.uidMappings and linux.gidMappings")
 	}

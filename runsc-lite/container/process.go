@@ -84,6 +84,16 @@ func (c *Container) KillSandbox() error {
 	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil && err != unix.ESRCH {
 		return fmt.Errorf("ending the sandbox: %w", err)
 	}
+	if c.Status == Paused {
+		// What is frozen ends only once it is thawed (cgroups v1).
+		g, err := c.Group(nil)
+		if err == nil && g != nil {
+			err = g.Thaw()
+		}
+		if err != nil {
+			return fmt.Errorf("ending the sandbox: %w", err)
+		}
+	}
 	return waitPidfd(fd, killTimeout)
 }
 

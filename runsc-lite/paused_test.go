@@ -1,0 +1,28 @@
+package main
+
+import (
+	"strings"
+	"testing"
+)
+
+// TestPausedEnds: a paused container is killed, and deleted by force, as one that runs.
+func TestPausedEnds(t *testing.T) {
+	for _, verb := range [][]string{{"kill", "c", "KILL"}, {"delete", "--force", "c"}} {
+		b := newBundle(t, "sleep", "1000")
+		// The container has what it is given as standard output, until it ends.
+		if err := b.command("create", "--bundle", b.dir, b.id).Run(); err != nil {
+			t.Fatal(err)
+		}
+		b.must("start", b.id)
+		if out, status := b.runtime("pause", b.id); status != 0 {
+			t.Skipf("containers cannot be paused here: %s", out)
+		}
+		if s := b.status(); s != "paused" {
+			t.Errorf("it is %s", s)
+		}
+		b.must(verb...)
+		if out, _ := b.runtime("state", b.id); verb[0] == "kill" && !strings.Contains(out, "stopped") || verb[0] == "delete" && !strings.Contains(out, "does not exist") {
+			t.Errorf("%v: %s", verb, out)
+		}
+	}
+}
