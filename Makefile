@@ -9,7 +9,7 @@ export CGO_ENABLED ?= 0
 RUNNER := bin/runsc-lite
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test quick race slow bench lint fuzz gazelle deps programs busybox clean
+.PHONY: help build run test quick race slow bench lint fuzz gazelle deps programs engine busybox clean
 
 help: ## List the targets
 	@echo 'runsc-lite: runs Linux programs on a kernel of their own. Targets:'
@@ -57,10 +57,14 @@ deps: busybox ## Install what the tests need (Debian): gcc, Bazel
 	[ -e /usr/include/stdio.h ] || missing="$$missing libc6-dev"; \
 	command -v bazel >/dev/null || missing="$$missing bazel-bootstrap"; \
 	[ -e /usr/share/bazel/tools/skylib ] || missing="$$missing bazel-skylib"; \
+	if [ -n "$$CI" ]; then command -v dockerd >/dev/null || missing="$$missing docker.io"; command -v runc >/dev/null || missing="$$missing runc"; fi; \
 	[ -z "$$missing" ] || sh tools/install.sh $$missing
 
 programs: ## Install the Debian packages that tests/programs runs
 	@sh tools/install.sh $$(sed -nE '/^===/s/.*package=([^ ]+).*/\1/p' tests/programs/testdata/*.txt | tr , '\n' | sort -u)
+
+engine: busybox ## Install Docker's engine and runc, with which tests/oci compares (Debian starts the engine)
+	@command -v dockerd >/dev/null && command -v runc >/dev/null || sh tools/install.sh docker.io runc
 
 busybox:
 	@[ -x /bin/busybox ] || sh tools/install.sh busybox-static

@@ -84,7 +84,7 @@ func addPodman(text string, r Runtime) (string, error) {
 		return "", err
 	}
 	if len(r.Args) > 0 {
-		return "", errors.New("Podman's configuration has no arguments of runtimes: install without any, and give them with podman --runtime-flag")
+		return "", errors.New("the configuration of Podman has no arguments of runtimes: install without any, and give them with podman --runtime-flag")
 	}
 	text, err := cut(text, r.Name)
 	if err != nil {
