@@ -43,7 +43,7 @@ func run() int {
 	c.Register(&psCommand{g: &g}, "")
 	c.Register(&topCommand{}, "")
 	c.Register(platformsCommand{}, "")
-	c.Register(syscallsCommand{}, "")
+	c.Register(&syscallsCommand{}, "")
 	c.Register(versionCommand{}, "")
 	status := -1 // of a verb of the OCI runtime; -1: another one ran
 	for _, v := range []runtimeVerb{

@@ -50,15 +50,17 @@ type marks struct {
 
 // Mark adds m, which is new, to the file at p. EINVAL: it is in no file system.
 // ENOENT: its name was dropped from the cache meanwhile.
-func (p Path) Mark(m *Mark) error {
+//
+// release has to be called once, without a lock that m's Sink takes: if the last name of
+// the file is gone by then, it tells the Sink so.
+func (p Path) Mark(m *Mark) (release func(), err error) {
 	d := p.Dentry
 	if d.sb == nil {
-		return unix.EINVAL
+		return nil, unix.EINVAL
 	}
 	if !d.pin() {
-		return unix.ENOENT
+		return nil, unix.ENOENT
 	}
-	defer d.unpin()
 	k := &d.sb.tree.marks
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -69,7 +71,7 @@ func (p Path) Mark(m *Mark) error {
 	k.m[m.inode] = append(k.m[m.inode], m)
 	k.n.Add(1)
 	d.marked.Add(1)
-	return nil
+	return d.unpin, nil
 }
 
 // Unmark takes m away, if it is there.

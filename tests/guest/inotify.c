@@ -372,5 +372,27 @@ static void exec_is_an_open(void) {
   if (strncmp(got, "1 OPEN", 6)) FAIL("got %s", got);
 }
 
+// A file goes while it is being watched: it is told of, or could not be watched.
+static void watched_and_removed(void) {
+  scratch();
+  int *stop = map_shared(PAGE);
+  pid_t pid = SYS(fork());
+  if (pid == 0) {
+    while (!__atomic_load_n(stop, __ATOMIC_SEQ_CST)) {
+      SYS(close(SYS(open("f", O_CREAT | O_RDWR, 0600))));
+      SYS(unlink("f"));
+    }
+    _exit(0);
+  }
+  for (int i = 0; i < 1000; i++) {
+    int fd = SYS(inotify_init1(IN_NONBLOCK));
+    for (int k = 0; k < 4; k++)
+      if (inotify_add_watch(fd, "f", IN_MODIFY) == -1) EQ(ENOENT, errno);
+    SYS(close(fd));
+  }
+  __atomic_store_n(stop, 1, __ATOMIC_SEQ_CST);
+  EXITS(0, pid);
+}
+
 TESTS(T(directory), T(file_itself), T(both_at_once), T(moves), T(masks), T(without_name), T(merged), T(reading),
-      T(limits), T(many_instances), T(exec_is_an_open))
+      T(watched_and_removed), T(limits), T(many_instances), T(exec_is_an_open))

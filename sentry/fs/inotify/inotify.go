@@ -186,21 +186,30 @@ func CheckMask(mask uint32) error {
 // Watch watches the file at p, whose number it returns (inotify_add_watch(2)).
 // EEXIST: there is a watch, and mask has IN_MASK_CREATE. ENOSPC: too many.
 func (fd *FD) Watch(p vfs.Path, mask uint32) (int32, error) {
+	wd, release, err := fd.watch(p, mask)
+	if release != nil {
+		release() // which may be an event
+	}
+	return wd, err
+}
+
+// watch is Watch, less the end of what vfs.Path.Mark began; release may be nil.
+func (fd *FD) watch(p vfs.Path, mask uint32) (wd int32, release func(), err error) {
 	fd.mu.Lock()
 	defer fd.mu.Unlock()
 	if w := fd.byInode[p.Inode()]; w != nil {
 		if mask&unix.IN_MASK_CREATE != 0 {
-			return 0, unix.EEXIST
+			return 0, nil, unix.EEXIST
 		}
 		next := mask & kept
 		if mask&unix.IN_MASK_ADD != 0 {
 			next |= w.mark.Mask()
 		}
 		w.mark.SetMask(next)
-		return w.wd, nil
+		return w.wd, nil, nil
 	}
 	if !fd.pool.charge(fd.uid, 0, 1) {
-		return 0, unix.ENOSPC
+		return 0, nil, unix.ENOSPC
 	}
 	w := &watch{fd: fd}
 	w.mark.Sink, w.mark.Data = fd, w
@@ -214,13 +223,13 @@ func (fd *FD) Watch(p vfs.Path, mask uint32) (int32, error) {
 		}
 	}
 	w.wd = fd.lastWD
-	if err := p.Mark(&w.mark); err != nil {
+	if release, err = p.Mark(&w.mark); err != nil {
 		fd.pool.charge(fd.uid, 0, -1)
-		return 0, err
+		return 0, nil, err
 	}
 	fd.watches[w.wd] = w
 	fd.byInode[p.Inode()] = w
-	return w.wd, nil
+	return w.wd, release, nil
 }
 
 // Unwatch ends a watch (inotify_rm_watch(2)); IN_IGNORED tells that it did. EINVAL:
