@@ -1,5 +1,6 @@
 // Sockets of AF_INET and AF_INET6 on the loopback link: ip(7), tcp(7), udp(7).
 #include "check.h"
+#include "inetsock.h"
 
 #include <arpa/inet.h>
 #include <linux/sockios.h>
@@ -13,68 +14,6 @@
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
-
-typedef struct sockaddr_in in4;
-typedef struct sockaddr_in6 in6;
-
-static in4 v4(const char *ip, int port) {
-  in4 a = {.sin_family = AF_INET, .sin_port = htons(port)};
-  EQ(1, inet_pton(AF_INET, ip, &a.sin_addr));
-  return a;
-}
-
-static in6 v6(const char *ip, int port) {
-  in6 a = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
-  EQ(1, inet_pton(AF_INET6, ip, &a.sin6_addr));
-  return a;
-}
-
-static int port_of(int s) {
-  in6 a;
-  socklen_t n = sizeof(a);
-  SYS(getsockname(s, (void *)&a, &n));
-  return ntohs(a.sin6_port);
-}
-
-static int bound(int type) {
-  int s = SYS(socket(AF_INET, type, 0));
-  in4 a = v4("127.0.0.1", 0);
-  SYS(bind(s, (void *)&a, sizeof(a)));
-  return s;
-}
-
-static int bound6(int type) {
-  int s = SYS(socket(AF_INET6, type, 0));
-  in6 a = v6("::1", 0);
-  SYS(bind(s, (void *)&a, sizeof(a)));
-  return s;
-}
-
-static int listener(void) {
-  int s = bound(SOCK_STREAM);
-  SYS(listen(s, 10));
-  return s;
-}
-
-static int connect4(int s, const char *ip, int port) {
-  in4 a = v4(ip, port);
-  return connect(s, (void *)&a, sizeof(a));
-}
-
-// tcp_pair makes a connection: [0] connected, [1] accepted.
-static void tcp_pair(int s[2]) {
-  int l = listener();
-  s[0] = SYS(socket(AF_INET, SOCK_STREAM, 0));
-  SYS(connect4(s[0], "127.0.0.1", port_of(l)));
-  s[1] = SYS(accept(l, NULL, NULL));
-  SYS(close(l));
-}
-
-static int events(int fd, int want, int ms) {
-  struct pollfd p = {fd, want, 0};
-  SYS(poll(&p, 1, ms));
-  return p.revents;
-}
 
 static int get_int(int s, int level, int name) {
   int v = -12345;

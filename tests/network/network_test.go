@@ -194,7 +194,7 @@ for i in range(2):
 
 // TestHostSockets: the guest programs about sockets, on sockets of the host.
 func TestHostSockets(t *testing.T) {
-	for _, name := range []string{"inet", "sockopt", "poll", "epoll"} {
+	for _, name := range []string{"inet", "inetstate", "sockopt", "poll", "epoll"} {
 		i := slices.IndexFunc(harness.Guests(t), func(g harness.Guest) bool { return g.Name == name })
 		if i < 0 {
 			t.Errorf("there is no guest program %s", name)

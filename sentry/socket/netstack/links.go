@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"math/bits"
 	"net/netip"
 	"slices"
@@ -243,23 +244,22 @@ func (s *Stack) groupLink(group tcpip.Address) tcpip.NICID {
 // pathMTU is IP_MTU of a socket that is connected.
 func (s *Socket) pathMTU() int {
 	id, ok := s.tupleOf()
-	if !ok {
-		return LoopbackMTU
+	protocol, size, most := tcpip.NetworkProtocolNumber(ipv4.ProtocolNumber), header.IPv4MinimumSize, math.MaxUint16 // IP_MAX_MTU
+	if ok && id.RemoteAddress.Len() == 16 {
+		protocol, size, most = ipv6.ProtocolNumber, header.IPv6MinimumSize, LoopbackMTU
 	}
-	protocol := tcpip.NetworkProtocolNumber(ipv4.ProtocolNumber)
-	size := header.IPv4MinimumSize
-	if id.RemoteAddress.Len() == 16 {
-		protocol, size = ipv6.ProtocolNumber, header.IPv6MinimumSize
+	if !ok {
+		return most
 	}
 	r, terr := s.stack.FindRoute(0, id.LocalAddress, id.RemoteAddress, protocol, false)
 	if terr != nil {
-		return LoopbackMTU
+		return most
 	}
 	defer r.Release()
-	if r.NICID() == Loopback || r.LocalAddress() == r.RemoteAddress() {
-		return LoopbackMTU
+	if r.NICID() == Loopback {
+		return most
 	}
-	return int(r.MTU()) + size
+	return min(int(r.MTU())+size, most)
 }
 
 // maskOf returns the netmask of a prefix.
