@@ -58,7 +58,7 @@ func newBundle(t *testing.T, args ...string) *testBundle {
 	if err := os.WriteFile(filepath.Join(b.dir, "rootfs/bin/busybox"), text, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for _, applet := range strings.Fields("sh cat echo id ls mount sleep true touch stat hostname pwd kill ps stty tty env grep") {
+	for _, applet := range strings.Fields("sh cat echo id ls mount sleep true touch stat hostname pwd kill ps stty tty env grep mkdir rm mv ln chmod chown dd") {
 		if err := os.Symlink("busybox", filepath.Join(b.dir, "rootfs/bin", applet)); err != nil {
 			t.Fatal(err)
 		}

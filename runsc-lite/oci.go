@@ -8,11 +8,14 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"github.com/google/subcommands"
+	"golang.org/x/sys/unix"
 
 	"runsc-lite/runsc-lite/container"
 )
@@ -117,6 +120,7 @@ type runtimeCommand struct {
 
 func (r runtimeCommand) Execute(_ context.Context, f *flag.FlagSet, _ ...any) subcommands.ExitStatus {
 	*r.status = 0
+	keepDescriptors()
 	log, err := r.g.start()
 	if err == nil {
 		var status int
@@ -137,6 +141,25 @@ func (r runtimeCommand) Execute(_ context.Context, f *flag.FlagSet, _ ...any) su
 		fmt.Fprintln(os.Stderr, err)
 	}
 	return subcommands.ExitFailure
+}
+
+// keepDescriptors has no program that is executed from here on inherit a descriptor that
+// it is not given: who called this one may have left some of the host's open.
+func keepDescriptors() {
+	const first = 3
+	if unix.CloseRange(first, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC) == nil {
+		return
+	}
+	// Before Linux 5.11.
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		if fd, err := strconv.Atoi(e.Name()); err == nil && fd >= first {
+			unix.CloseOnExec(fd)
+		}
+	}
 }
 
 // errUsage says that the arguments are not as the verb wants them.

@@ -195,6 +195,10 @@ func (c *Container) nextDev() uint64 { return unix.Mkdev(0, firstDev+c.mounted.A
 
 // makeTarget makes a mount point, with the directories above it.
 func makeTarget(who *vfs.Caller, path string, isDir bool) error {
+	path, err := resolve(who, path)
+	if err != nil {
+		return err
+	}
 	if st, err := who.Stat(nil, path, 0); err == nil {
 		if st.Mode&unix.S_IFMT == unix.S_IFDIR != isDir {
 			return fmt.Errorf("it is %s in the container, and not what is mounted there: %w", kindOf(st.Mode), unix.ENOTDIR)
@@ -211,11 +215,47 @@ func makeTarget(who *vfs.Caller, path string, isDir bool) error {
 	if isDir {
 		return nil
 	}
-	err := who.Mknod(nil, path, unix.S_IFREG|0o644, 0)
+	err = who.Mknod(nil, path, unix.S_IFREG|0o644, 0)
 	if err == unix.EEXIST {
 		err = nil
 	}
 	return err
+}
+
+// maxLinks is how many symbolic links a path may lead through (MAXSYMLINKS).
+const maxLinks = 40
+
+// resolve returns path without symbolic links, whether there is something by that name
+// or not: what they lead to is made then.
+func resolve(who *vfs.Caller, path string) (string, error) {
+	at, links := "", 0
+	for rest := path; rest != ""; {
+		name, after, _ := strings.Cut(rest, "/")
+		rest = after
+		switch name {
+		case "", ".":
+			continue
+		case "..":
+			at = at[:max(strings.LastIndexByte(at, '/'), 0)]
+			continue
+		}
+		target, err := who.Readlink(nil, at+"/"+name)
+		if err != nil { // no link, or nothing there
+			at += "/" + name
+			continue
+		}
+		if links++; links > maxLinks {
+			return "", unix.ELOOP
+		}
+		if strings.HasPrefix(target, "/") {
+			at = ""
+		}
+		rest = target + "/" + rest
+	}
+	if at == "" {
+		at = "/"
+	}
+	return at, nil
 }
 
 func kindOf(mode uint32) string {
@@ -234,6 +274,10 @@ func parentOf(path string) string {
 }
 
 func mkdirAll(who *vfs.Caller, path string) error {
+	path, err := resolve(who, path)
+	if err != nil {
+		return err
+	}
 	for i := 1; i <= len(path); i++ {
 		if i < len(path) && path[i] != '/' {
 			continue

@@ -107,7 +107,7 @@ func (b *box) make(conn *net.UnixConn, newPlatform func(string, *slog.Logger) (f
 	}
 	spec := containerSpec(bun, b.args.Root, b.args.Mounts, b.args.Hostname)
 	b.program = program(bun.Process, b.filter)
-	if b.program.Files, err = takeStdio(); err != nil {
+	if b.program.Files, err = takeStdio(b.args.Log); err != nil {
 		return err
 	}
 	b.program.Files = append(b.program.Files, b.args.Extra...)
@@ -120,6 +120,9 @@ func (b *box) make(conn *net.UnixConn, newPlatform func(string, *slog.Logger) (f
 		return err
 	}
 	spec.Log = b.log
+	if err := restrict(); err != nil {
+		return err
+	}
 	if spec.NewPlatform, err = newPlatform(b.args.Platform, b.log); err != nil {
 		return err
 	}
@@ -138,12 +141,13 @@ func (b *box) make(conn *net.UnixConn, newPlatform func(string, *slog.Logger) (f
 	if _, err := receive(conn, &done); err != nil {
 		return fmt.Errorf("waiting for the hooks: %w", err)
 	}
-	return nil
+	return lockDown()
 }
 
 // takeStdio moves standard input, output and error out of the way: they are the
-// program's, and no message of this process is to get there.
-func takeStdio() ([]int, error) {
+// program's, and no message of this process is to get there. What Go has to say when it
+// breaks goes to the log.
+func takeStdio(log int) ([]int, error) {
 	null, err := unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("opening /dev/null: %w", err)
@@ -154,7 +158,11 @@ func takeStdio() ([]int, error) {
 		if fds[i], err = unix.FcntlInt(uintptr(i), unix.F_DUPFD_CLOEXEC, 3); err != nil {
 			fds[i] = -1 // it is closed, and is for the program
 		}
-		if err := unix.Dup3(null, i, 0); err != nil {
+		to := null
+		if i == 2 && log >= 0 {
+			to = log
+		}
+		if err := unix.Dup3(to, i, 0); err != nil {
 			return nil, fmt.Errorf("replacing descriptor %d: %w", i, err)
 		}
 	}
