@@ -24,7 +24,7 @@ runsc-lite/unikernel  → archive hostcall
 runsc-lite/control    → sentry/task procmgr
 
 sentry                → sentry/syscalls sentry/trace sentry/task sentry/namespaces
-                        sentry/fs/tty sentry/fs/overlay sentry/fs/hostdir sentry/fs/image sentry/fs/proc sentry/fs/sys sentry/fs/synth sentry/fs/dev sentry/fs/devpts sentry/fs/tmpfs sentry/fs/hostfd sentry/fs/pipe sentry/fs/inotify
+                        sentry/fs/tty sentry/fs/overlay sentry/fs/hostdir sentry/fs/hostshare sentry/fs/image sentry/fs/proc sentry/fs/sys sentry/fs/synth sentry/fs/dev sentry/fs/devpts sentry/fs/tmpfs sentry/fs/hostfd sentry/fs/pipe sentry/fs/inotify
                         sentry/ipc/mqueue sentry/socket/netns sentry/socket/hostnet sentry/socket sentry/fdtable sentry/vfs sentry/futex sentry/seccomp loader sentry/clock procmgr mm mm/memfile platform archive hostcall
 sentry/syscalls       → sentry/task sentry/fs/nsfs sentry/namespaces sentry/ipc/mqueue sentry/ipc/shm sentry/ipc/sem sentry/ipc/msg sentry/ipc
                         sentry/fs/pipe sentry/fs/eventfd sentry/fs/epoll sentry/fs/timerfd sentry/fs/signalfd sentry/fs/inotify sentry/fs/tmpfs
@@ -57,6 +57,7 @@ sentry/fs/overlay     → sentry/vfs
 sentry/fs/hostdir     → sentry/fs/pagecache sentry/fs/extent sentry/vfs mm/memfile hostcall
 sentry/fs/pagecache   → sentry/fs/extent mm/memfile
 sentry/fs/tmpfs       → sentry/fs/extent sentry/vfs mm/memfile
+sentry/fs/hostshare   → sentry/fs/extent sentry/vfs mm/memfile hostcall
 sentry/fs/hostfd      → sentry/vfs hostcall
 sentry/fs/pipe        → sentry/vfs
 sentry/fs/epoll       → sentry/vfs

@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,7 +24,7 @@ import (
 const asCommand = "RUNSC_LITE_TEST_AS_COMMAND"
 
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == sandbox.BootVerb || os.Getenv(asCommand) != "" {
+	if len(os.Args) > 1 && (os.Args[1] == sandbox.BootVerb || os.Args[1] == stayVerb) || os.Getenv(asCommand) != "" {
 		main()
 	}
 	os.Exit(m.Run())
@@ -39,6 +41,9 @@ type testBundle struct {
 	id   string
 }
 
+// bundles counts those that were made.
+var bundles atomic.Int64
+
 // newBundle makes a bundle of busybox that runs args.
 func newBundle(t *testing.T, args ...string) *testBundle {
 	t.Helper()
@@ -49,7 +54,9 @@ func newBundle(t *testing.T, args ...string) *testBundle {
 	if err != nil {
 		t.Skipf("no static busybox: %v", err)
 	}
-	b := &testBundle{t: t, dir: t.TempDir(), root: filepath.Join(t.TempDir(), "root"), id: "c"}
+	b := &testBundle{t: t, dir: t.TempDir(), root: filepath.Join(t.TempDir(), "root")}
+	// Its cgroup has the name, too, and others test at the same time.
+	b.id = fmt.Sprintf("runsc-lite-test-%d-%d", os.Getpid(), bundles.Add(1))
 	for _, dir := range []string{"bin", "etc", "tmp", "root"} {
 		if err := os.MkdirAll(filepath.Join(b.dir, "rootfs", dir), 0o755); err != nil {
 			t.Fatal(err)

@@ -8,12 +8,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"runsc-lite/hostcall"
 	"runsc-lite/procmgr"
 	"runsc-lite/sentry/fs/dev"
 	"runsc-lite/sentry/fs/devpts"
-	"runsc-lite/sentry/fs/hostdir"
-	"runsc-lite/sentry/fs/overlay"
+	"runsc-lite/sentry/fs/hostshare"
 	"runsc-lite/sentry/fs/pipe"
 	"runsc-lite/sentry/fs/proc"
 	"runsc-lite/sentry/fs/sys"
@@ -56,16 +54,11 @@ type Sysctl struct {
 // newRoot makes the file tree with nothing but its root in it.
 func (c *Container) newRoot(procs *procmgr.Table, pipes *pipe.Pool) (*vfs.Namespace, error) {
 	mem := fileMemory{c.memory}
-	lower, err := hostdir.NewAt(c.spec.Root, hostdir.Options{Memory: mem})
+	root, err := hostshare.New(c.spec.Root, hostshare.Options{Memory: mem, Type: "overlay"})
 	if err != nil {
 		return nil, fmt.Errorf("the root file system: %w", err)
 	}
-	c.onClose(lower.Close)
-	upper := tmpfs.New(tmpfs.Options{Memory: mem, Dev: devUpper, Size: hostcall.TotalMemory()})
-	root, err := overlay.New(lower, upper, devRoot)
-	if err != nil {
-		return nil, fmt.Errorf("laying a writable layer over the root file system: %w", err)
-	}
+	c.onClose(root.Close)
 	if c.devices, err = dev.New(dev.Config{Memory: mem, Procs: procs, Dev: devDev, ShmDev: devShm, PtsDev: devPts}); err != nil {
 		return nil, fmt.Errorf("making the devices: %w", err)
 	}
@@ -160,7 +153,7 @@ func (c *Container) mount(who *vfs.Caller, m *Mount) error {
 func (c *Container) fileSystem(m *Mount) (vfs.FileSystem, string, error) {
 	switch m.Type {
 	case "":
-		fs, err := hostdir.NewAt(m.Host, hostdir.Options{Memory: fileMemory{c.memory}})
+		fs, err := hostshare.New(m.Host, hostshare.Options{Memory: fileMemory{c.memory}})
 		if err != nil {
 			return nil, "", err
 		}

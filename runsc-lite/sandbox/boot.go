@@ -95,6 +95,7 @@ func (b *box) make(conn *net.UnixConn, newPlatform func(string, *slog.Logger) (f
 		return fmt.Errorf("the control socket: %w", err)
 	}
 	b.exit = os.NewFile(uintptr(b.args.Exit), "exit")
+	unix.Umask(0) // what programs make has the mode that the sentry says
 	if err := ownProc(); err != nil {
 		return err
 	}

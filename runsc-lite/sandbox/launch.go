@@ -116,7 +116,7 @@ func Launch(c Config) (_ *Launched, err error) {
 	for _, f := range c.Extra {
 		args.Extra = append(args.Extra, fs.add(f))
 	}
-	root, err := cloneTree(c.Bundle.Root, true)
+	root, err := cloneTree(c.Bundle.Root, false)
 	if err != nil {
 		return nil, fmt.Errorf("opening the root file system %s: %w", c.Bundle.Root, err)
 	}

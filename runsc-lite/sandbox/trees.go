@@ -56,7 +56,7 @@ func openSource(m *bundle.Mount) (*os.File, error) {
 	}
 	switch {
 	case fi.IsDir():
-		return cloneTree(m.Source, true)
+		return cloneTree(m.Source, (m.Flags|m.RecursiveSet)&unix.MS_RDONLY != 0)
 	case fi.Mode().IsRegular():
 		if (m.Flags|m.RecursiveSet)&unix.MS_RDONLY == 0 {
 			f, err := os.OpenFile(m.Source, os.O_RDWR, 0)

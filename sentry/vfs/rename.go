@@ -89,6 +89,9 @@ func (c *Caller) renameLocked(from, to *walk, flags uint32) error {
 	}
 	defer old.unpin()
 	target, err := toDir.lookupLocked(to.last)
+	if err == unix.ENOENT && toDir.reval != nil && !toDir.gone.Load() {
+		target, err = toDir.sb.newDentry(toDir, to.last, nil) // an absent name, which is not remembered
+	}
 	if err != nil {
 		return err
 	}
