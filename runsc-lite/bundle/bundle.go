@@ -149,6 +149,7 @@ func (b *Bundle) linux(c *checker, l *specs.Linux) {
 				quote(l.RootfsPropagation), strings.Join(slices.Sorted(maps.Keys(propagations)), ", "))
 		}
 		b.RootPropagation = flags
+		warnPropagation(c, "linux.rootfsPropagation", flags)
 	}
 	if l.Seccomp != nil {
 		b.Seccomp = newSeccomp(c, l.Seccomp)
@@ -217,6 +218,9 @@ func checkHooks(c *checker, h *specs.Hooks) {
 		{"poststart", h.Poststart},
 		{"poststop", h.Poststop},
 	} {
+		if kind.name == "startContainer" && len(kind.hooks) > 0 {
+			c.fail("hooks.startContainer", "hooks inside the container are not supported: make them createContainer hooks, or part of the program")
+		}
 		for i, hook := range kind.hooks {
 			field := at("hooks."+kind.name, i)
 			if !filepath.IsAbs(hook.Path) {

@@ -40,7 +40,7 @@ const good = `{
 	"maskedPaths": ["/proc/kcore"], "readonlyPaths": ["/proc/sys/"],
 	"devices": [{"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229, "fileMode": 438, "uid": 0, "gid": 0}],
 	"sysctl": {"net.ipv4.ip_forward": "1", "kernel/msgmax": "100", "net.ipv4.conf.eth0/1.forwarding": "1"},
-	"rootfsPropagation": "rslave",
+	"rootfsPropagation": "rprivate",
 	"seccomp": {"defaultAction": "SCMP_ACT_ALLOW"},
 	"resources": {"devices": [{"allow": false, "access": "rwm"}], "memory": {"limit": 1048576}, "pids": {"limit": 5}}
 }
@@ -64,7 +64,7 @@ func TestNew(t *testing.T) {
 	adj := -5
 	kill := procmgr.CapSet(1 << unix.CAP_KILL)
 	want := &Bundle{
-		Dir: "/b", Spec: s, Root: "/b/rootfs", RootReadonly: true, RootPropagation: unix.MS_SLAVE | unix.MS_REC,
+		Dir: "/b", Spec: s, Root: "/b/rootfs", RootReadonly: true, RootPropagation: unix.MS_PRIVATE | unix.MS_REC,
 		Process: &Process{
 			Args: []string{"sh", "-c", "exit"}, Env: []string{"A=2", "PATH=/bin", "E="}, Cwd: "/var",
 			UID: 1, GID: 2, Groups: []uint32{3, 4}, Umask: 0o77, Terminal: true, Rows: 25, Columns: 80,
@@ -236,6 +236,8 @@ func TestHostile(t *testing.T) {
 		{"linux.sysctl", object{"kernel.x": "a\x00"}, "NUL"},
 		{"linux.sysctl", object{"kernel.x": long}, "at most 4096"},
 		{"linux.rootfsPropagation", "open", "there is no propagation \"open\""},
+		{"hooks.startContainer", []object{{"path": "/x"}}, "hooks.startContainer: hooks inside the container are not supported"},
+		{"mounts.4", object{"destination": "/x", "source": "/y", "options": []string{"bind"}, "uidMappings": []object{{"size": 1}}, "gidMappings": []object{{"size": 1}}}, "cannot be mapped"},
 		{"linux.intelRdt", object{"closID": "x"}, "linux.intelRdt"},
 		{"linux.netDevices", object{"eth0": object{}}, "linux.netDevices"},
 		{"linux.personality", object{"domain": "LINUX32"}, "linux.personality"},
@@ -296,7 +298,10 @@ func TestWarnings(t *testing.T) {
 		{"process.commandLine", "x", "process.commandLine"},
 		{"process.capabilities.bounding", []string{"CAP_FUTURE"}, "there is no capability \"CAP_FUTURE\""},
 		{"process.capabilities.ambient", []string{"CAP_SYS_ADMIN"}, "CAP_SYS_ADMIN cannot be ambient"},
+		{"process.scheduler", object{"policy": "SCHED_BATCH"}, "process.scheduler"},
 		{"linux.mountLabel", "x", "linux.mountLabel"},
+		{"linux.rootfsPropagation", "rslave", "linux.rootfsPropagation: mounts are not propagated"},
+		{"mounts.4", object{"destination": "/x", "source": "/y", "options": []string{"bind", "rshared"}}, "mounts are not propagated"},
 		{"linux.namespaces", []object{{"type": "pid"}}, "without a user namespace mappings have no effect"},
 		{"linux.memoryPolicy", object{"mode": "MPOL_BIND"}, "linux.memoryPolicy"},
 		{"linux.resources.memory.kernel", 5000, "linux.resources.memory.kernel"},

@@ -155,7 +155,18 @@ func newMount(c *checker, field string, s *specs.Mount, dir string) Mount {
 		m.kind(c, field)
 	}
 	m.idMappings(c, field, s)
+	for _, p := range m.Propagation {
+		warnPropagation(c, field+".options", p)
+	}
 	return m
+}
+
+// warnPropagation says so if mounts of the host are to appear in the container, or the
+// other way round.
+func warnPropagation(c *checker, field string, flags uintptr) {
+	if flags&(unix.MS_SHARED|unix.MS_SLAVE) != 0 {
+		c.warn(field, "mounts are not propagated between the host and the container: those that are made later stay where they are made")
+	}
 }
 
 // flag takes over an option that is a flag, and says whether it is one. Of options that
@@ -235,5 +246,7 @@ func (m *Mount) idMappings(c *checker, field string, s *specs.Mount) {
 		c.fail(field, "uidMappings and gidMappings go together")
 	case len(m.UIDs) > 0 && m.Type != "bind":
 		c.fail(field+".uidMappings", "only a bind has mappings of its own")
+	case len(m.UIDs) > 0:
+		c.fail(field+".uidMappings", "the owners of a bind's files cannot be mapped: leave uidMappings and gidMappings out")
 	}
 }

@@ -179,6 +179,7 @@ func scheduler(c *checker, field string, s *specs.Scheduler) *specs.Scheduler {
 	if s == nil {
 		return nil
 	}
+	c.warn(field, "the program begins with SCHED_OTHER, and may choose for itself: it has no effect")
 	switch s.Policy {
 	case specs.SchedOther, specs.SchedBatch, specs.SchedIdle:
 		if s.Priority != 0 {
