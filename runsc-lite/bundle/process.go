@@ -214,7 +214,7 @@ func (n *Process) ignored(c *checker, field func(string) string, p *specs.Proces
 		c.warn(field("selinuxLabel"), "SELinux does not act inside the container: label %s has no effect", quote(p.SelinuxLabel))
 	}
 	if p.IOPriority != nil {
-		c.warn(field("ioPriority"), "there are no I/O priorities inside the container: it has no effect")
+		c.warn(field("ioPriority"), "the program begins without an I/O priority, and may choose for itself: it has no effect")
 	}
 	if p.ExecCPUAffinity != nil {
 		c.warn(field("execCPUAffinity"), "it has no effect: linux.resources.cpu.cpus binds the container to processors")
