@@ -192,11 +192,12 @@ func (e *execCommand) exec(g *globals, log *slog.Logger, args []string) (int, er
 	if con != nil {
 		con.slave.Close()
 	}
-	return stay(client, con)
+	return stay(client, con, nil)
 }
 
-// stay stands for the program until it has ended.
-func stay(client *sandbox.Client, con *console) (int, error) {
+// stay stands for the program until it has ended. ready, if it is not nil, is closed
+// once signals are passed on.
+func stay(client *sandbox.Client, con *console, ready *os.File) (int, error) {
 	forward := forwardSignals(func(sig unix.Signal) {
 		_ = client.ExecSignal(sig) // if it has ended, the answer says so
 	}, func() {
@@ -204,6 +205,9 @@ func stay(client *sandbox.Client, con *console) (int, error) {
 		_ = client.ExecResized()
 	}, false)
 	defer forward.stop()
+	if ready != nil {
+		ready.Close()
+	}
 	con.attach()
 	status, err := client.ExecStatus()
 	if errors.Is(err, sandbox.ErrGone) {
@@ -231,16 +235,27 @@ func (e *execCommand) leave(client *sandbox.Client, slave *os.File) error {
 		return err
 	}
 	defer null.Close()
+	begun, ready, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer begun.Close()
+	defer ready.Close()
 	attr := &os.ProcAttr{
-		Dir: "/", Env: []string{}, Files: []*os.File{null, null, null, conn},
+		Dir: "/", Env: []string{}, Files: []*os.File{null, null, null, conn, ready},
 		Sys: &syscall.SysProcAttr{Setsid: true},
 	}
 	if slave != nil {
 		// As its controlling terminal, it tells of changes of size.
 		attr.Files = append(attr.Files, slave)
-		attr.Sys.Setctty, attr.Sys.Ctty = true, 4
+		attr.Sys.Setctty, attr.Sys.Ctty = true, 5
 	}
 	p, err := os.StartProcess("/proc/self/exe", []string{"runsc-lite-exec", stayVerb}, attr)
+	ready.Close()
+	if err == nil {
+		// A signal that came before it passes them on would be lost.
+		_, _ = begun.Read(make([]byte, 1))
+	}
 	if err == nil && e.pidFile != "" {
 		if err = container.WritePidFile(e.pidFile, p.Pid); err != nil {
 			_ = p.Kill()
@@ -256,12 +271,14 @@ func (e *execCommand) leave(client *sandbox.Client, slave *os.File) error {
 // stayMain is the main function of that process.
 func stayMain() int {
 	unix.CloseOnExec(4)
+	unix.CloseOnExec(5)
+	ready := os.NewFile(4, "ready")
 	client, err := sandbox.Inherited(3)
 	if err != nil {
 		return 255
 	}
 	signal.Ignore(syscall.SIGHUP) // of the terminal; it is the program's
-	status, err := stay(client, nil)
+	status, err := stay(client, nil, ready)
 	if err != nil {
 		return 255
 	}
