@@ -7,8 +7,12 @@ import (
 
 // TestPausedEnds: a paused container is killed, and deleted by force, as one that runs.
 func TestPausedEnds(t *testing.T) {
-	for _, verb := range [][]string{{"kill", "c", "KILL"}, {"delete", "--force", "c"}} {
+	for _, kills := range []bool{true, false} {
 		b := newBundle(t, "sleep", "1000")
+		verb := []string{"delete", "--force", b.id}
+		if kills {
+			verb = []string{"kill", b.id, "KILL"}
+		}
 		// The container has what it is given as standard output, until it ends.
 		if err := b.command("create", "--bundle", b.dir, b.id).Run(); err != nil {
 			t.Fatal(err)
@@ -21,7 +25,7 @@ func TestPausedEnds(t *testing.T) {
 			t.Errorf("it is %s", s)
 		}
 		b.must(verb...)
-		if out, _ := b.runtime("state", b.id); verb[0] == "kill" && !strings.Contains(out, "stopped") || verb[0] == "delete" && !strings.Contains(out, "does not exist") {
+		if out, _ := b.runtime("state", b.id); kills && !strings.Contains(out, "stopped") || !kills && !strings.Contains(out, "does not exist") {
 			t.Errorf("%v: %s", verb, out)
 		}
 	}

@@ -15,7 +15,8 @@ import (
 // TestSyscallFormats: all formats say the same of the same calls.
 func TestSyscallFormats(t *testing.T) {
 	rows := syscallRows()
-	if len(rows) < 400 {
+	// 0 to 334 and 424 to 462, less what x86-64 never had.
+	if len(rows) < 360 {
 		t.Fatalf("%d calls", len(rows))
 	}
 	print := func(fn func(*bytes.Buffer) error) *bytes.Buffer {
