@@ -87,13 +87,17 @@ func TestSoak(t *testing.T) {
 		if s := errOut.String(); s != "" {
 			t.Errorf("seed %s: the sentry complains:\n%.8000s", seed, s)
 		}
-		if at[1].processes > at[0].processes+4 {
+		// Platforms keep what they need for the next guest: up to rested processes, each
+		// with a thread of its own, one that traces it, and a descriptor or two. Whether
+		// the first half needed as many as the second is chance.
+		const rested = 20
+		if at[1].processes > at[0].processes+rested {
 			t.Errorf("host processes: %d, then %d", at[0].processes, at[1].processes)
 		}
-		if at[1].threads > at[0].threads+16 {
+		if at[1].threads > at[0].threads+2*rested {
 			t.Errorf("host threads: %d, then %d", at[0].threads, at[1].threads)
 		}
-		if at[1].descriptors > at[0].descriptors+16 {
+		if at[1].descriptors > at[0].descriptors+2*rested {
 			t.Errorf("host descriptors: %d, then %d", at[0].descriptors, at[1].descriptors)
 		}
 		// What random calls leave in the sandbox's own file tree is memory, too.
