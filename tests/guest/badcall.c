@@ -389,6 +389,118 @@ static void id_calls(void) {
   CALL3(setpriority, PRIO_PROCESS, 0, -1);
 }
 
+static void gid_calls(void) {
+  CALL2(setregid, -1, -1);
+  CALL3(setresgid, -1, -1, -1);
+  CALL1(setfsuid, -1);
+  CALL1(setfsgid, -1);
+  SYS(setresgid(1, 1, 1));
+  SYS(setresuid(1, 1, 1));
+  CALL1(setgid, 0);
+  CALL2(setregid, 0, -1);
+  CALL2(setregid, -1, 0);
+  CALL3(setresgid, 0, -1, -1);
+  CALL3(setresgid, -1, 0, -1);
+  CALL3(setresgid, -1, -1, 0);
+  CALL1(acct, 0);
+  CALL1(acct, BAD);
+  CALL1(acct, "/nowhere");
+}
+
+static void signalfd_calls(void) {
+  uint64_t mask = 1;
+  CALL4(signalfd4, -1, &mask, 8, -1);
+  CALL4(signalfd4, -1, &mask, 7, 0);
+  CALL4(signalfd4, -1, &mask, 16, 0);
+  CALL4(signalfd4, -1, &mask, -1, 0);
+  CALL4(signalfd4, -1, BAD, 8, 0);
+  CALL4(signalfd4, -1, KERNEL, 8, 0);
+  CALL4(signalfd4, 0, &mask, 8, 0);
+  CALL4(signalfd4, 99, &mask, 8, 0);
+  CALL4(signalfd4, INT_MIN, &mask, 8, 0);
+}
+
+static void attr_calls(void) {
+  unsigned char attr[256] = {48};  // size, SCHED_OTHER
+  CALL3(sched_setattr, 0, BAD, 0);
+  CALL3(sched_setattr, 0, 0, 0);
+  CALL3(sched_setattr, 0, attr, 1);
+  CALL3(sched_setattr, -1, attr, 0);
+  CALL3(sched_setattr, NOBODY, attr, 0);
+  CALL3(sched_setattr, 0, attr, 0);
+  attr[4] = 99;
+  CALL3(sched_setattr, 0, attr, 0);
+  attr[4] = 0, attr[8] = 0x80;
+  CALL3(sched_setattr, 0, attr, 0);
+  attr[8] = 0, attr[0] = 47;
+  CALL3(sched_setattr, 0, attr, 0);
+  CALL4(sched_getattr, 0, BAD, 48, 0);
+  CALL4(sched_getattr, 0, 0, 48, 0);
+  CALL4(sched_getattr, 0, attr, 47, 0);
+  CALL4(sched_getattr, 0, attr, 4097, 0);
+  CALL4(sched_getattr, 0, attr, 48, 1);
+  CALL4(sched_getattr, -1, attr, 48, 0);
+  CALL4(sched_getattr, NOBODY, attr, 48, 0);
+  CALL3(ioprio_set, 0, 0, 0);
+  CALL3(ioprio_set, 4, 0, 0);
+  CALL3(ioprio_set, 1, NOBODY, 0);
+  CALL3(ioprio_set, 1, 0, 4 << 13);
+  CALL3(ioprio_set, 1, 0, 7);
+  CALL2(ioprio_get, 0, 0);
+  CALL2(ioprio_get, 4, 0);
+  CALL2(ioprio_get, 1, NOBODY);
+}
+
+static void ptrace_calls(void) {
+  pid_t parent = getpid();
+  long x;
+  CALL4(ptrace, 16 /* ATTACH */, NOBODY, 0, 0);
+  CALL4(ptrace, 16, -1, 0, 0);
+  CALL4(ptrace, 16, 0, 0, 0);
+  CALL4(ptrace, 0x4206 /* SEIZE */, NOBODY, 0, 0);
+  CALL4(ptrace, 0x4206, parent, 1, 0);
+  CALL4(ptrace, 0x4206, parent, 0, -1);
+  CALL4(ptrace, 7 /* CONT */, parent, 0, 0);
+  CALL4(ptrace, 3 /* PEEKUSER */, parent, 0, &x);
+  CALL4(ptrace, 12 /* GETREGS */, parent, 0, BAD);
+  CALL4(ptrace, 17 /* DETACH */, parent, 0, 65);
+  CALL4(ptrace, -1, parent, 0, 0);
+  CALL4(ptrace, 0x4200 /* SETOPTIONS */, parent, 0, -1);
+}
+
+static void other_calls(void) {
+  pid_t self = getpid();
+  unsigned word = 0;
+  CALL6(futex, &word, 99, 0, 0, 0, 0);
+  CALL6(futex, BAD, 0, 0, 0, 0, 0);
+  CALL6(futex, KERNEL, 0, 0, 0, 0, 0);
+  CALL6(futex, 1, 0, 0, 0, 0, 0);
+  CALL6(futex, &word, 0, 1, 0, 0, 0);
+  CALL6(futex, &word, 0, 0, BAD, 0, 0);
+  CALL6(futex, &word, 9 /* WAIT_BITSET */, 0, 0, 0, 0);
+  CALL6(futex, &word, 1, -1, 0, 0, 0);
+  CALL3(seccomp, 99, 0, 0);
+  CALL3(seccomp, 0, 1, 0);
+  CALL3(seccomp, 0, 0, &word);
+  CALL3(seccomp, 1, -1, 0);
+  CALL3(seccomp, 2, 0, BAD);
+  CALL3(seccomp, 2, 1, &word);
+  CALL5(kcmp, self, self, 99, 0, 0);
+  CALL5(kcmp, self, self, -1, 0, 0);
+  CALL5(kcmp, NOBODY, self, 0, 0, 0);
+  CALL5(kcmp, self, self, 0, 99, 99);
+  CALL2(setns, -1, 0);
+  CALL2(setns, 99, 0);
+  CALL1(set_tid_address, BAD);
+  CALL1(personality, 0xffffffff);
+  CALL6(process_vm_readv, self, BAD, 1, BAD, 1, 0);
+  CALL6(process_vm_readv, self, 0, 0, 0, 0, 1);
+  CALL6(process_vm_readv, self, 0, -1, 0, 0, 0);
+  CALL6(process_vm_readv, NOBODY, 0, 0, 0, 0, 0);
+  CALL6(process_vm_writev, self, 0, 1025, 0, 0, 0);
+  CALL1(setsid, 0);
+}
+
 static void exec_calls(void) {
   char *argv[] = {"x", NULL}, *bad_argv[] = {BAD, NULL}, *kernel_argv[] = {"x", KERNEL, NULL};
   CALL3(execve, 0, argv, 0);
@@ -512,4 +624,5 @@ static void thread_calls(void) {
 
 TESTS(T(wait_calls), T(wait_pointers), T(kill_calls), T(queue_calls), T(action_calls), T(group_calls),
       T(limit_calls), T(priority_calls), T(sched_calls), T(prctl_calls), T(capability_calls), T(id_calls),
-      T(exec_calls), T(clone_calls), T(pidfd_calls), T(thread_calls))
+      T(exec_calls), T(clone_calls), T(pidfd_calls), T(thread_calls), T(gid_calls), T(signalfd_calls),
+      T(attr_calls), T(ptrace_calls), T(other_calls))
