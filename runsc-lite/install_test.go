@@ -22,7 +22,8 @@ func output(t *testing.T, dir string, args ...string) (string, error) {
 	}
 	cmd := exec.Command(self, args...)
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), asCommand+"=1")
+	// Under Bazel a test's binary goes elsewhere where TEST_SRCDIR says so.
+	cmd.Env = append(os.Environ(), asCommand+"=1", "TEST_SRCDIR=")
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }

@@ -463,7 +463,8 @@ func TestRootless(t *testing.T) {
 		defer f.Close()
 		cmd := exec.Command("/proc/self/fd/3", "-test.run=^TestRootlessInside$", "-test.v")
 		cmd.ExtraFiles = []*os.File{f}
-		cmd.Env = append(os.Environ(), "RUNSC_LITE_CGROUP_NOBODY=1")
+		// Under Bazel it would go to where TEST_SRCDIR says.
+		cmd.Env = append(os.Environ(), "RUNSC_LITE_CGROUP_NOBODY=1", "TEST_SRCDIR=")
 		cmd.Dir = "/"
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 		out, err := cmd.CombinedOutput()

@@ -126,10 +126,11 @@ const packedEnv = "variable: PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/
 
 func TestStatic(t *testing.T) {
 	app := alone(t, pack(t, "--env", "A=1", "--env", "PASSED", "--env", "ABSENT", hello(t), "3"))
+	name := filepath.Base(hello(t)) // Bazel's is hello.elf
 	each(t, func(t *testing.T, env []string) {
 		got := run(t, app, append(env, "PASSED=on", "OTHER=off", "TERM=dumb"), "two words")
-		want(t, got, 3, "arguments: /hello 3 two words\nuser: 0:0\ndirectory: /\nvariable: TERM=dumb\n"+packedEnv+
-			"variable: A=1\nvariable: PASSED=on\nfiles: dev hello proc sys\nwritten: by a child\n")
+		want(t, got, 3, "arguments: /"+name+" 3 two words\nuser: 0:0\ndirectory: /\nvariable: TERM=dumb\n"+packedEnv+
+			"variable: A=1\nvariable: PASSED=on\nfiles: dev "+name+" proc sys\nwritten: by a child\n")
 	})
 }
 

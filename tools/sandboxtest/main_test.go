@@ -46,7 +46,9 @@ func TestCommand(t *testing.T) {
 	t.Setenv("TEST_SRCDIR", "/runfiles")
 	t.Setenv("TEST_WORKSPACE", "ws")
 	t.Setenv("XML_OUTPUT_FILE", "/logs/test.xml")
-	t.Setenv("TEST_UNDECLARED_OUTPUTS_DIR", "")
+	for _, name := range outputs[1:] {
+		t.Setenv(name, "")
+	}
 	x := &test{config: config{Runner: "../runsc_lite/runsc-lite", Program: "a/a_test", Platform: "ptrace", Memory: "1G", Env: []string{"A=1"}}, args: []string{"-v"}}
 	cmd := x.command()
 	want := "/runfiles/runsc_lite/runsc-lite do --platform=ptrace --memory=1G --export=/logs/test.xml -- /runfiles/ws/a/a_test -v"
