@@ -103,7 +103,7 @@ func (b *testBundle) command(args ...string) *exec.Cmd {
 		b.t.Fatal(err)
 	}
 	cmd := exec.Command("/proc/self/exe", append([]string{"--root", b.root}, args...)...)
-	cmd.Env = append(os.Environ(), asCommand+"=1", "TEST_SRCDIR=")
+	cmd.Env = commandEnv()
 	return cmd
 }
 

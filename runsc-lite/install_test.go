@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -12,6 +13,13 @@ import (
 
 	"runsc-lite/runsc-lite/bundle"
 )
+
+// commandEnv is the environment in which the test's binary is the command. Under Bazel
+// it would leave its working directory, were it told where Bazel's files are.
+func commandEnv() []string {
+	env := slices.DeleteFunc(os.Environ(), func(s string) bool { return strings.HasPrefix(s, "TEST_SRCDIR=") })
+	return append(env, asCommand+"=1")
+}
 
 // output runs the command with arguments, in a directory.
 func output(t *testing.T, dir string, args ...string) (string, error) {
@@ -22,8 +30,7 @@ func output(t *testing.T, dir string, args ...string) (string, error) {
 	}
 	cmd := exec.Command(self, args...)
 	cmd.Dir = dir
-	// Under Bazel a test's binary goes elsewhere where TEST_SRCDIR says so.
-	cmd.Env = append(os.Environ(), asCommand+"=1", "TEST_SRCDIR=")
+	cmd.Env = commandEnv()
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -463,8 +464,9 @@ func TestRootless(t *testing.T) {
 		defer f.Close()
 		cmd := exec.Command("/proc/self/fd/3", "-test.run=^TestRootlessInside$", "-test.v")
 		cmd.ExtraFiles = []*os.File{f}
-		// Under Bazel it would go to where TEST_SRCDIR says.
-		cmd.Env = append(os.Environ(), "RUNSC_LITE_CGROUP_NOBODY=1", "TEST_SRCDIR=")
+		// Under Bazel it would go to its own directory, which is root's alone.
+		cmd.Env = slices.DeleteFunc(os.Environ(), func(s string) bool { return strings.HasPrefix(s, "TEST_SRCDIR=") })
+		cmd.Env = append(cmd.Env, "RUNSC_LITE_CGROUP_NOBODY=1")
 		cmd.Dir = "/"
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 		out, err := cmd.CombinedOutput()

@@ -380,13 +380,14 @@ func TestMemory(t *testing.T) {
 
 func TestInfo(t *testing.T) {
 	app := alone(t, pack(t, "--env", "A=two words", "--memory", "1G", hello(t), "0", "x y"))
+	name := filepath.Base(hello(t))
 	got := run(t, app, nil, "--runsc-lite-info")
 	st, err := os.Stat(app)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, line := range []string{
-		`(?m)^packed by: +\d+\.\d+\.\d+$`, `(?m)^digest: +sha256:[0-9a-f]{64}$`, `(?m)^entry: +/hello 0 "x y"$`,
+		`(?m)^packed by: +\d+\.\d+\.\d+$`, `(?m)^digest: +sha256:[0-9a-f]{64}$`, `(?m)^entry: +/` + regexp.QuoteMeta(name) + ` 0 "x y"$`,
 		`(?m)^env: .* "A=two words"$`, `(?m)^memory: +1.0G$`, fmt.Sprintf(`(?m)^size: +%d bytes`, st.Size()), `(?m)^kernel: +Linux `,
 	} {
 		if !regexp.MustCompile(line).MatchString(got.stdout) {
@@ -394,7 +395,7 @@ func TestInfo(t *testing.T) {
 		}
 	}
 	// With an argument more, it is the program's.
-	if got := run(t, app, nil, "--runsc-lite-info", "x"); !strings.Contains(got.stdout, "arguments: /hello 0 x y --runsc-lite-info x\n") {
+	if got := run(t, app, nil, "--runsc-lite-info", "x"); !strings.Contains(got.stdout, "arguments: /"+name+" 0 x y --runsc-lite-info x\n") {
 		t.Errorf("%+v", got)
 	}
 }
