@@ -13,7 +13,7 @@ import (
 const (
 	// stackTop is above all that is mapped here. Platforms may keep what is
 	// left of the address space for themselves.
-	stackTop = (1<<47 - 16<<20)
+	stackTop = (1<<47 - 32<<20)
 	// stackRandom is how many pages the stack's top may be moved down
 	// (STACK_RND_MASK), and stackJitter how many bytes what lies on it
 	// (arch_align_stack).
