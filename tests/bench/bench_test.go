@@ -19,6 +19,7 @@ package bench
 import (
 	"bytes"
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -184,13 +185,26 @@ func benchProbe(b *testing.B, name string) {
 
 var results table.Table
 
+// repetitions is what -count asks for: how often a sub-benchmark is reported. The
+// testing package repeats those, and not what calls them.
+func repetitions() int {
+	if f := flag.Lookup("test.count"); f != nil {
+		if n, err := strconv.Atoi(f.Value.String()); err == nil {
+			return max(n, 1)
+		}
+	}
+	return 1
+}
+
 // compare measures all ways in turn, rounds times, and then reports the median
-// of each as a sub-benchmark. A way that fails once is left out.
+// of each as a sub-benchmark; with -count, one of so many rounds for each repetition.
+// A way that fails once is left out.
 func compare(b *testing.B, name, unit string, rounds int, one func(w way) (float64, error)) {
 	all := ways(b)
 	figures := make([][]float64, len(all))
 	failed := make([]error, len(all))
-	for range rounds {
+	reps := repetitions()
+	for range reps * rounds {
 		for i, w := range all {
 			if failed[i] != nil {
 				continue
@@ -202,13 +216,15 @@ func compare(b *testing.B, name, unit string, rounds int, one func(w way) (float
 		}
 	}
 	for i, w := range all {
+		rep := 0
 		b.Run("platform="+w.name, func(b *testing.B) {
 			if failed[i] != nil {
 				results.Add(name, w.name, unit, 0)
 				b.Skip(failed[i])
 			}
-			m := median(figures[i])
-			results.Add(name, w.name, unit, m)
+			m := median(figures[i][rep*rounds : (rep+1)*rounds])
+			rep = (rep + 1) % reps
+			results.Add(name, w.name, unit, median(figures[i]))
 			// The work is done: what the testing package makes of this empty
 			// function is replaced by the figure, or left out.
 			if unit != "ns/op" {
