@@ -11,9 +11,6 @@ import (
 )
 
 const (
-	// stackTop is above all that is mapped here. Platforms may keep what is
-	// left of the address space for themselves.
-	stackTop = (1<<47 - 32<<20)
 	// stackRandom is how many pages the stack's top may be moved down
 	// (STACK_RND_MASK), and stackJitter how many bytes what lies on it
 	// (arch_align_stack).
@@ -22,8 +19,8 @@ const (
 	// stackSpare is mapped below what is used, before the stack has to grow
 	// (setup_arg_pages).
 	stackSpare = 128 << 10
-	// vdsoRoom is kept free above the stack for the vDSO, which goes to a
-	// random place there (vdso_addr).
+	// vdsoRoom is kept free above the stack, up to the end of the address space, for
+	// the vDSO, which goes to a random place there (vdso_addr).
 	vdsoRoom = 2 << 20
 
 	platformName = "x86_64"
@@ -39,7 +36,7 @@ type auxInfo struct {
 // random gap, the platform's name, 16 random bytes, the auxiliary vector, envp,
 // argv and argc, where RSP points, aligned to 16.
 func makeStack(r *Request, args *arguments, exec bool, info auxInfo) (*Image, error) {
-	top := stackTop - vdsoRoom - r.random(stackRandom)*pageSize
+	top := uint64(r.Space.MaxAddress()) - vdsoRoom - r.random(stackRandom)*pageSize
 	vdso := hostarch.Addr(0)
 	if r.VDSO != nil {
 		room := (vdsoRoom - r.VDSO.length()) / pageSize

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/hostarch"
 
+	"runsc-lite/mm"
 	"runsc-lite/sentry/clock"
 )
 
@@ -322,6 +323,35 @@ func TestSmallStack(t *testing.T) {
 		}
 		if got := readStack(t, r.Space, img); len(got.argv) != 2 || len(got.argv[1]) != 100_000 {
 			t.Errorf("a stack of %d bytes: %d arguments", limit, len(got.argv))
+		}
+	}
+}
+
+// TestStackBelowEnd: whatever a platform leaves of the address space, the stack and the
+// vDSO are below its end, in every place that chance gives them.
+func TestStackBelowEnd(t *testing.T) {
+	w := newWorld(t)
+	w.add("/prog", newProgram().bytes())
+	v, err := NewVDSO(w.mem, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer v.Close()
+	for _, end := range []hostarch.Addr{1<<47 - 4096, 0x7ffffff00000, 1<<47 - 17<<20, 1<<47 - 64<<20, 1 << 46} {
+		for i := range 64 {
+			r := w.request("/prog", "prog")
+			r.Space = mm.NewSpace(mm.Config{File: w.mem, Mapper: noGuest{}, Min: 0x10000, Max: end})
+			r.VDSO, r.Predictable = v, i == 0 // nothing is higher than where chance has no part
+			_, err := w.load(r)
+			if err != nil {
+				t.Fatalf("end %#x: %v", end, err)
+			}
+			for _, a := range r.Space.Areas() {
+				if i == 0 && a.Name == "[stack]" && a.End+vdsoRoom != end&^4095 {
+					t.Errorf("end %#x: the stack ends at %#x", end, a.End)
+				}
+			}
+			r.Space.DecUsers()
 		}
 	}
 }

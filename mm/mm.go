@@ -201,6 +201,9 @@ func NewSpace(c Config) *Space {
 	return s
 }
 
+// MaxAddress is the end of what can be mapped.
+func (s *Space) MaxAddress() hostarch.Addr { return s.cfg.Max }
+
 // FixBase makes mappings go where no chance has a part in it (ADDR_NO_RANDOMIZE). There
 // are none yet.
 func (s *Space) FixBase() {
