@@ -7,18 +7,11 @@ import (
 	"golang.org/x/sys/unix"
 
 	"runsc-lite/hostcall"
-	"runsc-lite/loader"
-	"runsc-lite/mm/memfile"
 	"runsc-lite/platform"
 	"runsc-lite/procmgr"
-	"runsc-lite/sentry/clock"
 	"runsc-lite/sentry/fs/dev"
 	"runsc-lite/sentry/fs/devpts"
 	"runsc-lite/sentry/fs/pipe"
-	"runsc-lite/sentry/fs/tmpfs"
-	"runsc-lite/sentry/futex"
-	"runsc-lite/sentry/socket/netns"
-	"runsc-lite/sentry/syscalls"
 	"runsc-lite/sentry/task"
 	"runsc-lite/sentry/vfs"
 )
@@ -68,39 +61,24 @@ type Container struct {
 
 // NewContainer makes a container without a program.
 func NewContainer(spec ContainerSpec) (_ *Container, err error) {
-	s := &Sandbox{notifier: hostcall.NewNotifier(), net: netns.New()}
+	// What the container may hold is for its control group to say.
+	o := settings{
+		newPlatform: spec.NewPlatform, network: &spec.NetSpec, memory: hostcall.TotalMemory(), told: hostcall.TotalMemory(),
+		limits: spec.Limits, hostname: spec.Hostname, tracer: spec.Tracer, log: spec.Log,
+	}
+	if spec.TotalMemory != 0 {
+		o.told = min(o.told, spec.TotalMemory)
+	}
+	s, procs, err := boot(&o)
+	if err != nil {
+		return nil, err
+	}
 	c := &Container{Sandbox: s, spec: &spec}
-	s.onClose(s.notifier.Close)
-	s.onClose(s.net.Close)
 	defer func() {
 		if err != nil {
 			c.Close()
 		}
 	}()
-	if err := s.attachNetwork(&spec.NetSpec); err != nil {
-		return nil, err
-	}
-	total := hostcall.TotalMemory()
-	if spec.TotalMemory != 0 {
-		total = min(total, spec.TotalMemory)
-	}
-	if s.memory, err = memfile.New(memfile.Config{Limit: hostcall.TotalMemory()}); err != nil {
-		return nil, err
-	}
-	s.onClose(s.memory.Close)
-	if s.platform, err = spec.NewPlatform(s.memory.FD()); err != nil {
-		return nil, err
-	}
-	s.onClose(s.platform.Close)
-	if s.vdso, err = loader.NewVDSO(s.memory, clock.NewHost()); err != nil {
-		return nil, err
-	}
-	s.onClose(s.vdso.Close)
-	slots := 0
-	if l, ok := s.platform.(platform.SlotLimiter); ok {
-		slots = l.RunSlots()
-	}
-	procs := procmgr.NewTable(procmgr.Config{Limits: spec.Limits, Slots: slots, Now: sinceBoot(s.vdso)})
 	if c.keeper, err = startKeeper(procs); err != nil {
 		return nil, err
 	}
@@ -116,25 +94,7 @@ func NewContainer(spec ContainerSpec) (_ *Container, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s.kernel = task.New(task.Config{
-		Platform:    s.platform,
-		Memory:      s.memory,
-		Procs:       procs,
-		Futexes:     futex.NewManager(),
-		Clock:       s.vdso,
-		VDSO:        s.vdso,
-		Syscalls:    syscalls.Table(),
-		Mounts:      tree,
-		Pipes:       pipes,
-		Shmem:       tmpfs.New(tmpfs.Options{Memory: fileMemory{s.memory}, Dev: devMemfd}),
-		Net:         s.net,
-		FileSystem:  s.mountable,
-		Tracer:      spec.Tracer,
-		Log:         spec.Log,
-		CPUs:        processors(),
-		Hostname:    spec.Hostname,
-		TotalMemory: total,
-	})
+	s.makeKernel(&o, procs, pipes, tree)
 	if spec.Domainname != "" {
 		s.kernel.First.UTS.SetDomain(spec.Domainname)
 	}

@@ -20,12 +20,8 @@ import (
 	"runsc-lite/mm/memfile"
 	"runsc-lite/platform"
 	"runsc-lite/procmgr"
-	"runsc-lite/sentry/clock"
 	"runsc-lite/sentry/fs/pipe"
-	"runsc-lite/sentry/fs/tmpfs"
-	"runsc-lite/sentry/futex"
 	"runsc-lite/sentry/socket/netns"
-	"runsc-lite/sentry/syscalls"
 	"runsc-lite/sentry/task"
 )
 
@@ -88,63 +84,29 @@ type Sandbox struct {
 // Start makes a sandbox and starts the program. An error that concerns the
 // program is a *ProgramError.
 func Start(spec Spec) (_ *Sandbox, err error) {
-	s := &Sandbox{notifier: hostcall.NewNotifier(), net: netns.New()}
-	s.onClose(s.notifier.Close)
-	s.onClose(s.net.Close)
+	total := hostcall.TotalMemory()
+	if spec.Memory != 0 {
+		total = min(total, spec.Memory)
+	}
+	o := settings{
+		newPlatform: spec.NewPlatform, network: &spec.NetSpec, memory: total, told: total,
+		limits: spec.Limits, hostname: spec.Hostname, tracer: spec.Tracer, log: spec.Log,
+	}
+	s, procs, err := boot(&o)
+	if err != nil {
+		return nil, err
+	}
 	defer func() {
 		if err != nil {
 			s.Close()
 		}
 	}()
-	if err := s.attachNetwork(&spec.NetSpec); err != nil {
-		return nil, err
-	}
-	total := hostcall.TotalMemory()
-	if spec.Memory != 0 {
-		total = min(total, spec.Memory)
-	}
-	if s.memory, err = memfile.New(memfile.Config{Limit: total}); err != nil {
-		return nil, err
-	}
-	s.onClose(s.memory.Close)
-	if s.platform, err = spec.NewPlatform(s.memory.FD()); err != nil {
-		return nil, err
-	}
-	s.onClose(s.platform.Close)
-	if s.vdso, err = loader.NewVDSO(s.memory, clock.NewHost()); err != nil {
-		return nil, err
-	}
-	s.onClose(s.vdso.Close)
-	clk := s.vdso
-	slots := 0
-	if l, ok := s.platform.(platform.SlotLimiter); ok {
-		slots = l.RunSlots()
-	}
-	procs := procmgr.NewTable(procmgr.Config{Limits: spec.Limits, Slots: slots, Now: sinceBoot(clk)})
 	pipes := pipe.NewPool(nil)
-	tree, err := s.newTree(&spec, total, procs, pipes, clk)
+	tree, err := s.newTree(&spec, total, procs, pipes, s.vdso)
 	if err != nil {
 		return nil, err
 	}
-	s.kernel = task.New(task.Config{
-		Platform:    s.platform,
-		Memory:      s.memory,
-		Procs:       procs,
-		Futexes:     futex.NewManager(),
-		Clock:       clk,
-		VDSO:        s.vdso,
-		Syscalls:    syscalls.Table(),
-		Mounts:      tree,
-		Pipes:       pipes,
-		Shmem:       tmpfs.New(tmpfs.Options{Memory: fileMemory{s.memory}, Dev: devMemfd}),
-		Net:         s.net,
-		FileSystem:  s.mountable,
-		Tracer:      spec.Tracer,
-		Log:         spec.Log,
-		CPUs:        processors(),
-		Hostname:    spec.Hostname,
-		TotalMemory: total,
-	})
+	s.makeKernel(&o, procs, pipes, tree)
 	if err := s.mountQueues(); err != nil {
 		return nil, err
 	}
