@@ -54,10 +54,11 @@ sentry/fs/tty         → sentry/fs/tty/ldisc sentry/fs/hostfd sentry/vfs procmg
 sentry/fs/tty/ldisc   →
 sentry/fs/image       → sentry/fs/pagecache sentry/fs/extent sentry/vfs mm/memfile archive
 sentry/fs/overlay     → sentry/vfs
-sentry/fs/hostdir     → sentry/fs/pagecache sentry/fs/extent sentry/vfs mm/memfile hostcall
+sentry/fs/hostdir     → sentry/fs/hosttree sentry/fs/pagecache sentry/fs/extent sentry/vfs mm/memfile hostcall
 sentry/fs/pagecache   → sentry/fs/extent mm/memfile
 sentry/fs/tmpfs       → sentry/fs/extent sentry/vfs mm/memfile
-sentry/fs/hostshare   → sentry/fs/extent sentry/vfs mm/memfile hostcall
+sentry/fs/hostshare   → sentry/fs/hosttree sentry/fs/extent sentry/vfs mm/memfile hostcall
+sentry/fs/hosttree    → sentry/vfs hostcall
 sentry/fs/hostfd      → sentry/vfs hostcall
 sentry/fs/pipe        → sentry/vfs
 sentry/fs/epoll       → sentry/vfs

@@ -1,11 +1,11 @@
 package hostdir
 
 import (
-	"sync"
-
 	"golang.org/x/sys/unix"
+
 	"runsc-lite/hostcall"
 	"runsc-lite/mm/memfile"
+	"runsc-lite/sentry/fs/hosttree"
 	"runsc-lite/sentry/fs/pagecache"
 	"runsc-lite/sentry/vfs"
 )
@@ -65,41 +65,8 @@ type openFile struct{ *pagecache.File }
 // Pager implements vfs.Mappable.
 func (o *openFile) Pager() memfile.Pager { return o.File }
 
-// openDir is an open directory. The listing is read at once, when it begins, so
-// that positions are simple numbers.
-type openDir struct {
-	d       *dirNode
-	fd      int
-	mu      sync.Mutex
-	read    bool
-	entries []hostcall.DirEntry
-}
+// openDir is an open directory.
+type openDir struct{ hosttree.Listing }
 
 // Release implements vfs.FileOps.
-func (o *openDir) Release() {
-	if o.d != nil {
-		hostcall.CloseFD(o.fd)
-	}
-}
-
-// ReadDir implements vfs.DirReader.
-func (o *openDir) ReadDir(off int64, emit func(vfs.Entry) bool) error {
-	o.mu.Lock()
-	if o.d != nil && (!o.read || off == 0) {
-		entries, err := hostcall.ReadDir(o.fd)
-		if err != nil {
-			o.mu.Unlock()
-			return err
-		}
-		o.entries, o.read = entries, true
-	}
-	entries := o.entries
-	o.mu.Unlock()
-	for ; off >= 0 && off < int64(len(entries)); off++ {
-		e := entries[off]
-		if !emit(vfs.Entry{Name: e.Name, Ino: e.Ino, Type: e.Type, Next: off + 1}) {
-			return nil
-		}
-	}
-	return nil
-}
+func (o *openDir) Release() { o.Close() }

@@ -134,26 +134,6 @@ func (fs *FS) Root() vfs.Inode { return fs.root.self }
 // Statfs implements vfs.FileSystem.
 func (fs *FS) Statfs() (unix.Statfs_t, error) { return fs.statfs, nil }
 
-// windows are file systems through which the host's kernel would be seen.
-var windows = [...]int64{
-	unix.PROC_SUPER_MAGIC, unix.SYSFS_MAGIC, unix.CGROUP_SUPER_MAGIC, unix.CGROUP2_SUPER_MAGIC,
-	unix.DEBUGFS_MAGIC, unix.TRACEFS_MAGIC, unix.DEVPTS_SUPER_MAGIC, unix.SECURITYFS_MAGIC,
-	unix.BPF_FS_MAGIC, unix.PSTOREFS_MAGIC, unix.EFIVARFS_MAGIC, unix.SELINUX_MAGIC, unix.BINFMTFS_MAGIC,
-}
-
-func isWindow(fd int) bool {
-	st, err := hostcall.Statfs(fd)
-	if err != nil {
-		return true
-	}
-	for _, m := range windows {
-		if st.Type == m {
-			return true
-		}
-	}
-	return false
-}
-
 func statOf(st *unix.Stat_t) vfs.Stat {
 	return vfs.Stat{
 		Dev: st.Dev, Ino: st.Ino, Mode: st.Mode, Nlink: uint32(st.Nlink), UID: st.Uid, GID: st.Gid,

@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 	"runsc-lite/hostcall"
+	"runsc-lite/sentry/fs/hosttree"
 	"runsc-lite/sentry/vfs"
 )
 
@@ -111,7 +112,7 @@ func (d *dirNode) child(dirfd int, name string, st *unix.Stat_t) vfs.Inode {
 		c.self = c
 		if st.Dev != d.stat.Dev {
 			fd, err := hostcall.OpenAt(dirfd, name, unix.O_PATH|unix.O_DIRECTORY)
-			c.empty = err != nil || isWindow(fd)
+			c.empty = err != nil || hosttree.IsWindow(fd)
 			if err == nil {
 				hostcall.CloseFD(fd)
 			}
@@ -171,11 +172,11 @@ func (fs *FS) forget(id identity) {
 // Open implements vfs.Inode.
 func (d *dirNode) Open(uint32) (vfs.FileOps, error) {
 	if d.empty {
-		return &openDir{read: true}, nil
+		return &openDir{hosttree.Listing{FD: -1}}, nil
 	}
 	fd, err := d.open(unix.O_RDONLY | unix.O_DIRECTORY)
 	if err != nil {
 		return nil, err
 	}
-	return &openDir{d: d, fd: fd}, nil
+	return &openDir{hosttree.Listing{FD: fd}}, nil
 }

@@ -6,6 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"runsc-lite/hostcall"
+	"runsc-lite/sentry/fs/hosttree"
 	"runsc-lite/sentry/vfs"
 )
 
@@ -19,7 +20,7 @@ type dir struct {
 func (d *dir) isWindow() bool {
 	d.once.Do(func() {
 		d.window = d.with(func(fd int) error {
-			if isWindow(fd) {
+			if hosttree.IsWindow(fd) {
 				return unix.EACCES
 			}
 			return nil
@@ -207,11 +208,11 @@ func (d *dir) Tmpfile(a vfs.CreateArgs) (vfs.Inode, error) {
 // Open implements vfs.Inode.
 func (d *dir) Open(uint32) (vfs.FileOps, error) {
 	if d.isWindow() {
-		return &openDir{fd: -1, read: true}, nil
+		return &openDir{Listing: hosttree.Listing{FD: -1}}, nil
 	}
 	o := &openDir{d: d}
 	err := d.with(func(path int) (err error) {
-		o.fd, err = d.fs.self.Reopen(path, unix.O_RDONLY|unix.O_DIRECTORY)
+		o.FD, err = d.fs.self.Reopen(path, unix.O_RDONLY|unix.O_DIRECTORY)
 		return err
 	})
 	if err != nil {
@@ -221,20 +222,16 @@ func (d *dir) Open(uint32) (vfs.FileOps, error) {
 	return o, nil
 }
 
-// openDir is an open directory. The listing is read at once, when it begins, so that
-// positions are simple numbers.
+// openDir is an open directory.
 type openDir struct {
-	d       *dir // nil: a window
-	fd      int
-	mu      sync.Mutex
-	read    bool
-	entries []hostcall.DirEntry
+	hosttree.Listing
+	d *dir // nil: a window
 }
 
 // Release implements vfs.FileOps.
 func (o *openDir) Release() {
+	o.Close()
 	if o.d != nil {
-		hostcall.CloseFD(o.fd)
 		o.d.Unhold()
 	}
 }
@@ -244,27 +241,5 @@ func (o *openDir) Sync(dataOnly bool) error {
 	if o.d == nil {
 		return nil
 	}
-	return hostcall.FsyncFD(o.fd, dataOnly)
-}
-
-// ReadDir implements vfs.DirReader.
-func (o *openDir) ReadDir(off int64, emit func(vfs.Entry) bool) error {
-	o.mu.Lock()
-	if o.d != nil && (!o.read || off == 0) {
-		entries, err := hostcall.ReadDir(o.fd)
-		if err != nil {
-			o.mu.Unlock()
-			return err
-		}
-		o.entries, o.read = entries, true
-	}
-	entries := o.entries
-	o.mu.Unlock()
-	for ; off >= 0 && off < int64(len(entries)); off++ {
-		e := entries[off]
-		if !emit(vfs.Entry{Name: e.Name, Ino: e.Ino, Type: e.Type, Next: off + 1}) {
-			return nil
-		}
-	}
-	return nil
+	return hostcall.FsyncFD(o.FD, dataOnly)
 }

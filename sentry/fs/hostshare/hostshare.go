@@ -176,23 +176,3 @@ func (h *handle) close() {
 		h.fd = -1
 	}
 }
-
-// windows are file systems through which the host's kernel would be seen.
-var windows = [...]int64{
-	unix.PROC_SUPER_MAGIC, unix.SYSFS_MAGIC, unix.CGROUP_SUPER_MAGIC, unix.CGROUP2_SUPER_MAGIC,
-	unix.DEBUGFS_MAGIC, unix.TRACEFS_MAGIC, unix.DEVPTS_SUPER_MAGIC, unix.SECURITYFS_MAGIC,
-	unix.BPF_FS_MAGIC, unix.PSTOREFS_MAGIC, unix.EFIVARFS_MAGIC, unix.SELINUX_MAGIC, unix.BINFMTFS_MAGIC,
-}
-
-func isWindow(fd int) bool {
-	st, err := hostcall.Statfs(fd)
-	if err != nil {
-		return true
-	}
-	for _, m := range windows {
-		if st.Type == m {
-			return true
-		}
-	}
-	return false
-}
