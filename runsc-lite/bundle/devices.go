@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -79,7 +80,9 @@ type Sysctl struct {
 }
 
 // sysctlName is what sysctl(8) takes, with dots or slashes between.
-var sysctlName = regexp.MustCompile(`^[A-Za-z0-9_-]+([./][A-Za-z0-9_@:*-]+)+$`)
+var sysctlName = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^[A-Za-z0-9_-]+([./][A-Za-z0-9_@:*-]+)+$`)
+})
 
 // newSysctls translates kernel parameters. All of them are the container's own, since
 // its kernel is; which there are is known there.
@@ -89,7 +92,7 @@ func newSysctls(c *checker, m map[string]string) []Sysctl {
 	for _, name := range slices.Sorted(maps.Keys(m)) {
 		value := m[name]
 		field := "linux.sysctl[" + quote(name) + "]"
-		if len(name) > 256 || !sysctlName.MatchString(name) {
+		if len(name) > 256 || !sysctlName().MatchString(name) {
 			c.fail(field, "it is no name of a kernel parameter: net.ipv4.ip_forward, say")
 			continue
 		}

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	systemd "github.com/coreos/go-systemd/v22/dbus"
 	"github.com/godbus/dbus/v5"
@@ -14,7 +15,9 @@ import (
 // propertyPrefix begins annotations that are properties of the container's unit.
 const propertyPrefix = "org.systemd.property."
 
-var propertyName = regexp.MustCompile(`^[a-zA-Z]{4,}$`)
+var propertyName = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^[a-zA-Z]{4,}$`)
+})
 
 // systemdProperties reads properties from annotations, their values as GVariant text:
 // {"org.systemd.property.CollectMode": "'inactive-or-failed'"}.
@@ -25,7 +28,7 @@ func systemdProperties(annotations map[string]string) ([]systemd.Property, error
 		if !ok {
 			continue
 		}
-		if !propertyName.MatchString(name) {
+		if !propertyName().MatchString(name) {
 			return nil, fmt.Errorf("annotation %q: %q is no name of a property of systemd", key, name)
 		}
 		value, err := dbus.ParseVariant(annotations[key], dbus.Signature{})

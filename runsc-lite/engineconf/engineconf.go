@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"regexp"
+	"sync"
 )
 
 // Runtime is what an engine is to know of.
@@ -52,11 +53,13 @@ func Engines() []Engine {
 	}
 }
 
-var runtimeName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,63}$`)
+var runtimeName = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,63}$`)
+})
 
 // check refuses what an engine would not take, or not understand as it is meant.
 func (r Runtime) check() error {
-	if !runtimeName.MatchString(r.Name) {
+	if !runtimeName().MatchString(r.Name) {
 		return fmt.Errorf("%q is no name of a runtime: letters, digits and any of _.- are", r.Name)
 	}
 	if !filepath.IsAbs(r.Path) {

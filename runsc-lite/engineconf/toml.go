@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"sync"
 )
 
 // In TOML files a runtime is a block of lines of its own at the end, between two
@@ -34,7 +35,9 @@ func paste(text, name, block string) string {
 	return text + begin(name) + block + end(name)
 }
 
-var containerdVersion = regexp.MustCompile(`(?m)^\s*version\s*=\s*(\d+)`)
+var containerdVersion = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`(?m)^\s*version\s*=\s*(\d+)`)
+})
 
 func addContainerd(text string, r Runtime) (string, error) {
 	if err := r.check(); err != nil {
@@ -48,7 +51,7 @@ func addContainerd(text string, r Runtime) (string, error) {
 		return "", err
 	}
 	plugin := "io.containerd.grpc.v1.cri"
-	switch v := containerdVersion.FindStringSubmatch(text); {
+	switch v := containerdVersion().FindStringSubmatch(text); {
 	case strings.TrimSpace(text) == "":
 		text = "version = 2\n"
 	case v == nil || v[1] == "1":
