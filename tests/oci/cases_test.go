@@ -2,9 +2,6 @@ package oci
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -21,55 +18,23 @@ type shCase struct {
 	text string
 }
 
-func parse(group, text string) ([]shCase, error) {
-	var cases []shCase
-	for line := range strings.Lines(text) {
-		head, ok := strings.CutPrefix(line, "=== ")
-		if !ok {
-			if n := len(cases); n > 0 {
-				cases[n-1].text += line
-			}
-			continue
-		}
-		f := strings.Fields(head)
-		if len(f) == 0 || len(f) > 2 || len(f) == 2 && f[1] != "slow" {
-			return nil, fmt.Errorf("%q is not of the form \"=== name [slow]\"", strings.TrimSpace(line))
-		}
-		cases = append(cases, shCase{name: group + "/" + f[0], slow: len(f) == 2})
+func newCase(c harness.Case) (shCase, error) {
+	if len(c.Words) > 1 || len(c.Words) == 1 && c.Words[0] != "slow" {
+		return shCase{}, fmt.Errorf("%s %v is not of the form \"name [slow]\"", c.Name, c.Words)
 	}
-	for _, c := range cases {
-		if strings.TrimSpace(c.text) == "" {
-			return nil, fmt.Errorf("case %s is empty", c.name)
-		}
-	}
-	return cases, nil
+	return shCase{name: c.Name, slow: len(c.Words) == 1, text: c.Text}, nil
 }
 
 // load reads the cases of the files whose names begin with prefix.
 func load(t *testing.T, prefix string) []shCase {
 	t.Helper()
-	files, err := filepath.Glob("testdata/" + prefix + "*.txt")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no cases of %s: %v", prefix, err)
-	}
 	var all []shCase
-	names := map[string]bool{}
-	for _, file := range files {
-		text, err := os.ReadFile(file)
+	for _, c := range harness.LoadCases(t, "testdata/"+prefix+"*.txt") {
+		x, err := newCase(c)
 		if err != nil {
 			t.Fatal(err)
 		}
-		cases, err := parse(strings.TrimSuffix(filepath.Base(file), ".txt"), string(text))
-		if err != nil {
-			t.Fatalf("%s: %v", file, err)
-		}
-		for _, c := range cases {
-			if names[c.name] {
-				t.Errorf("%s: there are two of them", c.name)
-			}
-			names[c.name] = true
-		}
-		all = append(all, cases...)
+		all = append(all, x)
 	}
 	return all
 }
@@ -92,14 +57,13 @@ func reference(t *testing.T, r harness.Result) {
 	}
 }
 
-func TestParse(t *testing.T) {
-	got, err := parse("g", "# comment\n=== a\none\ntwo\n=== b slow\nx\n")
-	if err != nil || len(got) != 2 || got[0] != (shCase{"g/a", false, "one\ntwo\n"}) || !got[1].slow {
-		t.Errorf("%+v, %v", got, err)
+func TestNewCase(t *testing.T) {
+	if c, err := newCase(harness.Case{Name: "g/a", Words: []string{"slow"}, Text: "x\n"}); err != nil || c != (shCase{"g/a", true, "x\n"}) {
+		t.Errorf("%+v, %v", c, err)
 	}
-	for _, bad := range []string{"=== a b\nx\n", "=== \nx\n", "=== a\n"} {
-		if got, err := parse("g", bad); err == nil {
-			t.Errorf("%q was accepted: %+v", bad, got)
+	for _, words := range [][]string{{"b"}, {"slow", "slow"}} {
+		if c, err := newCase(harness.Case{Name: "g/a", Words: words, Text: "x\n"}); err == nil {
+			t.Errorf("%q were accepted: %+v", words, c)
 		}
 	}
 }

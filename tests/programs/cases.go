@@ -30,6 +30,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"runsc-lite/tests/harness"
 )
 
 const (
@@ -52,40 +54,9 @@ type testCase struct {
 	text      string
 }
 
-// parse reads a file of cases.
-func parse(group, text string) ([]testCase, error) {
-	var cases []testCase
-	for line := range strings.Lines(text) {
-		head, ok := strings.CutPrefix(line, "=== ")
-		if !ok {
-			if n := len(cases); n > 0 {
-				cases[n-1].text += line
-			}
-			continue
-		}
-		c, err := parseHead(head)
-		if err != nil {
-			return nil, fmt.Errorf("%q: %w", strings.TrimSpace(line), err)
-		}
-		c.name = group + "/" + c.name
-		cases = append(cases, c)
-	}
-	for _, c := range cases {
-		if strings.TrimSpace(c.text) == "" {
-			return nil, fmt.Errorf("%s: there is nothing to run", c.name)
-		}
-	}
-	return cases, nil
-}
-
-func parseHead(head string) (testCase, error) {
-	c := testCase{limit: defaultLimit, compare: compareAll}
-	f := strings.Fields(head)
-	if len(f) == 0 {
-		return c, fmt.Errorf("no name")
-	}
-	c.name = f[0]
-	for _, word := range f[1:] {
+func newCase(from harness.Case) (testCase, error) {
+	c := testCase{name: from.Name, text: from.Text, limit: defaultLimit, compare: compareAll}
+	for _, word := range from.Words {
 		key, value, _ := strings.Cut(word, "=")
 		var err error
 		switch key {
@@ -107,11 +78,11 @@ func parseHead(head string) (testCase, error) {
 			err = fmt.Errorf("the key %q is not known", key)
 		}
 		if err != nil {
-			return c, err
+			return c, fmt.Errorf("%s: %w", c.name, err)
 		}
 	}
 	if (c.needs == nil) != (c.packages == nil) {
-		return c, fmt.Errorf("needs= and package= belong together")
+		return c, fmt.Errorf("%s: needs= and package= belong together", c.name)
 	}
 	return c, nil
 }

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -16,28 +15,13 @@ const shell = "/bin/bash"
 
 func load(t *testing.T) []testCase {
 	t.Helper()
-	files, err := filepath.Glob("testdata/*.txt")
-	if err != nil || len(files) == 0 {
-		t.Fatal("no cases", err)
-	}
 	var cases []testCase
-	names := make(map[string]bool)
-	for _, file := range files {
-		text, err := os.ReadFile(file)
+	for _, from := range harness.LoadCases(t, "testdata/*.txt") {
+		c, err := newCase(from)
 		if err != nil {
 			t.Fatal(err)
 		}
-		list, err := parse(strings.TrimSuffix(filepath.Base(file), ".txt"), string(text))
-		if err != nil {
-			t.Fatalf("%s: %v", file, err)
-		}
-		for _, c := range list {
-			if names[c.name] {
-				t.Errorf("%s: there are two of them", c.name)
-			}
-			names[c.name] = true
-		}
-		cases = append(cases, list...)
+		cases = append(cases, c)
 	}
 	return cases
 }
@@ -134,19 +118,20 @@ func compareTests(t *testing.T, gaps *harness.Gaps, platform, name string, want,
 	}
 }
 
-func TestParse(t *testing.T) {
-	got, err := parse("g", "# comment\n=== a\none\ntwo\n=== b slow limit=2s needs=/x,/y package=z compare=out platforms=kvm\nx\n")
-	if err != nil || len(got) != 2 {
-		t.Fatalf("%+v, %v", got, err)
+func TestNewCase(t *testing.T) {
+	get := func(words string) (testCase, error) {
+		return newCase(harness.Case{Name: "g/a", Words: strings.Fields(words), Text: "x\n"})
 	}
-	if a := got[0]; a.name != "g/a" || a.text != "one\ntwo\n" || a.limit != defaultLimit || a.compare != compareAll || a.slow || a.needs != nil || a.platforms != nil {
-		t.Errorf("%+v", a)
+	c, err := get("")
+	if err != nil || c.name != "g/a" || c.text != "x\n" || c.limit != defaultLimit || c.compare != compareAll || c.slow || c.needs != nil || c.platforms != nil {
+		t.Errorf("%+v, %v", c, err)
 	}
-	if b := got[1]; b.name != "g/b" || !b.slow || b.limit.Seconds() != 2 || !slices.Equal(b.needs, []string{"/x", "/y"}) || b.packages[0] != "z" || b.compare != compareOut || b.platforms[0] != "kvm" {
-		t.Errorf("%+v", b)
+	c, err = get("slow limit=2s needs=/x,/y package=z compare=out platforms=kvm")
+	if err != nil || !c.slow || c.limit.Seconds() != 2 || !slices.Equal(c.needs, []string{"/x", "/y"}) || c.packages[0] != "z" || c.compare != compareOut || c.platforms[0] != "kvm" {
+		t.Errorf("%+v, %v", c, err)
 	}
-	for _, bad := range []string{"=== \nx\n", "=== a\n", "=== a wrong=1\nx\n", "=== a compare=some\nx\n", "=== a limit=1\nx\n", "=== a needs=/x\nx\n", "=== a package=x\nx\n"} {
-		if c, err := parse("g", bad); err == nil {
+	for _, bad := range []string{"wrong=1", "compare=some", "limit=1", "needs=/x", "package=x"} {
+		if c, err := get(bad); err == nil {
 			t.Errorf("%q was accepted: %+v", bad, c)
 		}
 	}
