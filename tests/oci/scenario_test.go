@@ -88,57 +88,57 @@ func (s scene) output(args ...string) string {
 }
 
 func ttyShell(s scene) string {
-	x := atTerminal(s.T, s.docker("run", "--rm", "-it", "--hostname", "h", image, "sh"))
-	x.expect(`[#$] `)
-	x.send("tty; stty size; echo $TERM\n")
-	seen := x.expect(`(?s)/dev/[^\n]*\n24 80\r\nxterm\r\n`)
-	x.send("exit 3\n")
-	return fmt.Sprint(seen[strings.Index(seen, "\n")+1:], x.status())
+	x := harness.StartTerminal(s.T, s.docker("run", "--rm", "-it", "--hostname", "h", image, "sh"))
+	x.Until(`[#$] `)
+	x.Keys("tty; stty size; echo $TERM\n")
+	seen := x.Until(`(?s)/dev/[^\n]*\n24 80\r\nxterm\r\n`)
+	x.Keys("exit 3\n")
+	return fmt.Sprint(seen[strings.Index(seen, "\n")+1:], x.Status())
 }
 
 func ttyResize(s scene) string {
-	x := atTerminal(s.T, s.docker("run", "--rm", "-it", image, "sh", "-c",
+	x := harness.StartTerminal(s.T, s.docker("run", "--rm", "-it", image, "sh", "-c",
 		`trap 'stty size; exit' WINCH; echo ready; while :; do sleep 0.1; done`))
-	x.expect("ready")
-	x.resize(33, 111)
-	x.expect(`33 111`)
-	return fmt.Sprint(x.status())
+	x.Until("ready")
+	x.Resize(33, 111)
+	x.Until(`33 111`)
+	return fmt.Sprint(x.Status())
 }
 
 func ttyInterrupt(s scene) string {
-	x := atTerminal(s.T, s.docker("run", "--rm", "-it", image, "sh", "-c", "sh -c 'echo ready; sleep 1000'; echo after"))
-	x.expect("ready")
-	x.send("\x03")
-	return fmt.Sprint(x.status())
+	x := harness.StartTerminal(s.T, s.docker("run", "--rm", "-it", image, "sh", "-c", "sh -c 'echo ready; sleep 1000'; echo after"))
+	x.Until("ready")
+	x.Keys("\x03")
+	return fmt.Sprint(x.Status())
 }
 
 func ttyDetach(s scene) string {
-	x := atTerminal(s.T, s.docker("run", "-it", "--name", s.name, image, "sh"))
-	x.expect(`[#$] `)
-	x.send("A=kept\n")
-	x.expect(`[#$] `)
-	x.send("\x10\x11")
-	seen := fmt.Sprint(x.status(), s.output("inspect", "-f", "{{.State.Running}}", s.name))
-	y := atTerminal(s.T, s.docker("attach", s.name))
-	y.send("echo =$A=\n")
-	y.expect(`=kept=`)
-	y.send("exit 9\n")
-	return fmt.Sprint(seen, y.status())
+	x := harness.StartTerminal(s.T, s.docker("run", "-it", "--name", s.name, image, "sh"))
+	x.Until(`[#$] `)
+	x.Keys("A=kept\n")
+	x.Until(`[#$] `)
+	x.Keys("\x10\x11")
+	seen := fmt.Sprint(x.Status(), s.output("inspect", "-f", "{{.State.Running}}", s.name))
+	y := harness.StartTerminal(s.T, s.docker("attach", s.name))
+	y.Keys("echo =$A=\n")
+	y.Until(`=kept=`)
+	y.Keys("exit 9\n")
+	return fmt.Sprint(seen, y.Status())
 }
 
 func ttyExec(s scene) string {
 	s.output("run", "-d", "--name", s.name, image, "sleep", "1000")
-	x := atTerminal(s.T, s.docker("exec", "-it", s.name, "sh"))
-	x.expect(`[#$] `)
-	x.send("tty; ps -o comm | grep -c sleep\n")
-	seen := x.expect(`(?s)/dev/[^\n]*\n1\r\n`)
-	x.send("sleep 1000\n")
-	x.expect(`sleep 1000`)
+	x := harness.StartTerminal(s.T, s.docker("exec", "-it", s.name, "sh"))
+	x.Until(`[#$] `)
+	x.Keys("tty; ps -o comm | grep -c sleep\n")
+	seen := x.Until(`(?s)/dev/[^\n]*\n1\r\n`)
+	x.Keys("sleep 1000\n")
+	x.Until(`sleep 1000`)
 	time.Sleep(200 * time.Millisecond) // likely in it by now; the shell takes ^C, too
-	x.send("\x03")
-	x.expect(`[#$] `)
-	x.send("exit 6\n")
-	return fmt.Sprint(seen[strings.Index(seen, "\n")+1:], x.status())
+	x.Keys("\x03")
+	x.Until(`[#$] `)
+	x.Keys("exit 6\n")
+	return fmt.Sprint(seen[strings.Index(seen, "\n")+1:], x.Status())
 }
 
 func fiftyAtOnce(s scene) string {

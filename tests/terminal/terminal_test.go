@@ -1,9 +1,12 @@
+// Package terminal plays a user who sits at a terminal: it types at programs that run
+// natively and on each platform, and compares what the screen shows.
 package terminal
 
 import (
 	"context"
 	"os"
 	"os/exec"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -52,23 +55,22 @@ type step struct {
 	name  string
 	keys  string
 	until string
-	do    func(x *terminal)
+	do    func(x *harness.Terminal)
 	// loose: what shows is a matter of time, and need only match until.
 	loose bool
 }
 
 // play makes the steps and returns what the screen showed at each.
-func play(x *terminal, steps []step) (shown []string) {
-	x.t.Helper()
+func play(x *harness.Terminal, steps []step) (shown []string) {
 	for _, s := range steps {
 		if s.do != nil {
 			s.do(x)
 		}
 		if s.keys != "" {
-			x.keys(s.keys)
+			x.Keys(s.keys)
 		}
 		if s.until != "" {
-			text := plain(x.until(s.until))
+			text := plain(x.Until(s.until))
 			if s.loose {
 				text = ""
 			}
@@ -79,12 +81,12 @@ func play(x *terminal, steps []step) (shown []string) {
 }
 
 // compare plays natively and on each platform.
-func compare(t *testing.T, steps []step, begin func(t *testing.T, target harness.Target) *terminal) {
+func compare(t *testing.T, steps []step, begin func(t *testing.T, target harness.Target) *harness.Terminal) {
 	t.Helper()
 	run := func(t *testing.T, target harness.Target) ([]string, int) {
 		x := begin(t, target)
 		shown := play(x, steps)
-		return shown, x.status()
+		return shown, x.Status()
 	}
 	want, wantStatus := run(t, harness.Native)
 	for _, target := range harness.Platforms(t) {
@@ -108,7 +110,7 @@ func compare(t *testing.T, steps []step, begin func(t *testing.T, target harness
 }
 
 // pause lets something happen that does not show.
-func pause(d time.Duration) func(*terminal) { return func(*terminal) { time.Sleep(d) } }
+func pause(d time.Duration) func(*harness.Terminal) { return func(*harness.Terminal) { time.Sleep(d) } }
 
 // up is how the programs below say that they run, and upAt what the screen shows then.
 // They are not yet what they are going to be: signals come after a pause.
@@ -161,9 +163,9 @@ func TestShell(t *testing.T) {
 		{name: "read to the end", keys: "\x04", until: shown},
 		{name: "no echo", keys: secret + "\n", until: upAt},
 		{name: "secret", keys: "secret\n", until: "got secret\r\n" + shown},
-		{name: "resized", do: func(x *terminal) { x.resize(33, 99); pause(300 * time.Millisecond)(x) }, keys: "stty size\n", until: "33 99\r\n" + shown, loose: true},
+		{name: "resized", do: func(x *harness.Terminal) { x.Resize(33, 99); pause(300 * time.Millisecond)(x) }, keys: "stty size\n", until: "33 99\r\n" + shown, loose: true},
 		{name: "trap", keys: winch + "\n", until: upAt},
-		{name: "resized while a program runs", do: func(x *terminal) { x.resize(44, 88) }, until: "winch\r\n44 88\r\n"},
+		{name: "resized while a program runs", do: func(x *harness.Terminal) { x.Resize(44, 88) }, until: "winch\r\n44 88\r\n"},
 		{name: "its end", do: pause(300 * time.Millisecond), keys: "\x03", until: shown},
 		{name: "many lines", keys: "seq 1 2000 | tail -n 3\n", until: end},
 		{name: "stopped output", keys: "seq 1 3\x13\n", until: "$"},
@@ -173,8 +175,8 @@ func TestShell(t *testing.T) {
 	for name, argv := range shells(t) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			compare(t, steps, func(t *testing.T, target harness.Target) *terminal {
-				return start(t, command(t, target, argv...))
+			compare(t, steps, func(t *testing.T, target harness.Target) *harness.Terminal {
+				return harness.StartTerminal(t, command(t, target, argv...))
 			})
 		})
 	}
@@ -223,7 +225,7 @@ func TestJob(t *testing.T) {
 	for name, argv := range shells(t) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			compare(t, steps, func(t *testing.T, target harness.Target) *terminal {
+			compare(t, steps, func(t *testing.T, target harness.Target) *harness.Terminal {
 				cmd := command(t, harness.Native, argv...)
 				run := ""
 				if !target.IsNative() {
@@ -231,7 +233,7 @@ func TestJob(t *testing.T) {
 					run = strings.TrimSuffix(strings.Join(argv, " "), " X")
 				}
 				cmd.Env = append(cmd.Env, "R="+run)
-				return start(t, cmd)
+				return harness.StartTerminal(t, cmd)
 			})
 		})
 	}
@@ -255,20 +257,21 @@ func TestModesComeBack(t *testing.T) {
 			"terminated": "stty raw -echo; echo ready; read x",
 		} {
 			t.Run(name, func(t *testing.T) {
-				x := start(t, command(t, target, busybox, "sh", "-c", script))
-				before := x.modes()
+				cmd := command(t, target, busybox, "sh", "-c", script)
+				x := harness.StartTerminal(t, cmd)
+				before := x.Modes()
 				want := map[string]int{"exit": 3, "killed": 137, "terminated": 143}[name]
 				if name == "terminated" {
-					x.until("ready")
-					if during := x.modes(); during.Lflag&unix.ICANON != 0 {
+					x.Until("ready")
+					if during := x.Modes(); during.Lflag&unix.ICANON != 0 {
 						t.Error("the program's settings did not reach the terminal")
 					}
-					x.cmd.Process.Signal(syscall.SIGTERM)
+					cmd.Process.Signal(syscall.SIGTERM)
 				}
-				if got := x.status(); got != want {
+				if got := x.Status(); got != want {
 					t.Errorf("exit status %d, want %d", got, want)
 				}
-				if after := x.modes(); after != before {
+				if after := x.Modes(); after != before {
 					t.Errorf("settings %+v, before %+v", after, before)
 				}
 			})
@@ -280,11 +283,10 @@ func TestModesComeBack(t *testing.T) {
 func TestHangUp(t *testing.T) {
 	t.Parallel()
 	platforms(t, func(t *testing.T, target harness.Target) {
-		x := start(t, command(t, target, busybox, "sh", "-c", "echo ready; "+busybox+" sleep 1000"))
-		x.until("ready")
-		x.slave.Close()
-		x.master.Close()
-		if got := x.status(); got != 128+int(syscall.SIGHUP) {
+		x := harness.StartTerminal(t, command(t, target, busybox, "sh", "-c", "echo ready; "+busybox+" sleep 1000"))
+		x.Until("ready")
+		x.HangUp()
+		if got := x.Status(); got != 128+int(syscall.SIGHUP) {
 			t.Errorf("exit status %d, want that of SIGHUP", got)
 		}
 	})
@@ -300,8 +302,8 @@ func TestNobodyToContinue(t *testing.T) {
 		{name: "no stop", do: pause(300 * time.Millisecond), keys: "\x1a", until: "\\^Z"},
 		{name: "another", do: pause(300 * time.Millisecond), keys: "two\n", until: "two\r\ntwo\r\n"},
 		{name: "end", keys: "\x04"},
-	}, func(t *testing.T, target harness.Target) *terminal {
-		return start(t, command(t, target, busybox, "sh", "-c", up+"cat"))
+	}, func(t *testing.T, target harness.Target) *harness.Terminal {
+		return harness.StartTerminal(t, command(t, target, busybox, "sh", "-c", up+"cat"))
 	})
 }
 
@@ -311,10 +313,10 @@ func TestRedirected(t *testing.T) {
 	compare(t, []step{
 		{name: "asks", until: "name\\? $"},
 		{name: "answers", keys: "me\n", until: "hello me\r\n"},
-	}, func(t *testing.T, target harness.Target) *terminal {
+	}, func(t *testing.T, target harness.Target) *harness.Terminal {
 		cmd := command(t, target, busybox, "sh", "-c",
 			`tty; printf 'name? ' > /dev/tty; read x < /dev/tty; echo hello $x > /dev/tty`)
-		return start(t, cmd)
+		return harness.StartTerminal(t, cmd)
 	})
 }
 
@@ -323,15 +325,30 @@ func TestRedirected(t *testing.T) {
 func TestNames(t *testing.T) {
 	t.Parallel()
 	platforms(t, func(t *testing.T, target harness.Target) {
-		x := start(t, command(t, target, busybox, "sh", "-c",
+		x := harness.StartTerminal(t, command(t, target, busybox, "sh", "-c",
 			`tty; readlink /proc/self/fd/1; stat -c '%t:%T %u' $(tty) /dev/console; tty < /dev/console; echo done > /dev/console`))
 		uid := strconv.Itoa(os.Getuid())
 		want := "/dev/pts/0\r\n/dev/pts/0\r\n88:0 " + uid + "\r\n5:1 " + uid + "\r\n/dev/console\r\ndone\r\n"
-		if got := x.until("done\r\n"); got != want {
+		if got := x.Until("done\r\n"); got != want {
 			t.Errorf("%q\nwant %q", got, want)
 		}
-		if got := x.status(); got != 0 {
+		if got := x.Status(); got != 0 {
 			t.Errorf("exit status %d", got)
 		}
 	})
+}
+
+// plain replaces what is different in each run: process ids and the names of
+// terminals.
+func plain(s string) string {
+	for _, r := range [...]struct {
+		from *regexp.Regexp
+		to   string
+	}{
+		{regexp.MustCompile(`(\[\d+\][-+]?) +\d+`), "$1 PID"},
+		{regexp.MustCompile(`/dev/pts/\d+`), "/dev/pts/N"},
+	} {
+		s = r.from.ReplaceAllString(s, r.to)
+	}
+	return s
 }

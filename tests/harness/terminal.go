@@ -1,6 +1,4 @@
-// Package terminal plays a user who sits at a terminal: it types at programs that run
-// natively and on each platform, and compares what the screen shows.
-package terminal
+package harness
 
 import (
 	"bytes"
@@ -14,16 +12,14 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"runsc-lite/tests/harness"
 )
 
-// patience bounds how long something may take to show on the screen.
-const patience = 20 * time.Second
+// Patience bounds how long something may take to show on the screen.
+const Patience = time.Minute
 
-// terminal is a pseudo-terminal of the host's with a program at it.
-type terminal struct {
-	t      *testing.T
+// Terminal is a pseudo-terminal of the host's with a program at it.
+type Terminal struct {
+	t      testing.TB
 	master *os.File
 	slave  *os.File // keeps it from hanging up before and after the program
 	cmd    *exec.Cmd
@@ -31,17 +27,17 @@ type terminal struct {
 	ended  chan error
 }
 
-// start starts a program as the leader of a session at a new terminal.
-func start(t *testing.T, cmd *exec.Cmd) *terminal {
+// StartTerminal starts a program as the leader of a session at a new terminal.
+func StartTerminal(t testing.TB, cmd *exec.Cmd) *Terminal {
 	t.Helper()
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		t.Skip("no pseudo-terminals:", err)
 	}
-	x := &terminal{t: t, master: master, cmd: cmd, ended: make(chan error, 1)}
+	x := &Terminal{t: t, master: master, cmd: cmd, ended: make(chan error, 1)}
 	t.Cleanup(func() { master.Close() })
 	n := 0
-	x.control(func(fd int) error {
+	x.Control(func(fd int) error {
 		if err := unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err != nil {
 			return err
 		}
@@ -52,7 +48,7 @@ func start(t *testing.T, cmd *exec.Cmd) *terminal {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { x.slave.Close() })
-	x.resize(24, 80)
+	x.Resize(24, 80)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = x.slave, x.slave, x.slave
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 	if err := cmd.Start(); err != nil {
@@ -63,8 +59,8 @@ func start(t *testing.T, cmd *exec.Cmd) *terminal {
 	return x
 }
 
-// control calls fn with the master's descriptor.
-func (x *terminal) control(fn func(fd int) error) {
+// Control calls fn with the master's descriptor.
+func (x *Terminal) Control(fn func(fd int) error) {
 	x.t.Helper()
 	c, err := x.master.SyscallConn()
 	if err == nil {
@@ -76,17 +72,19 @@ func (x *terminal) control(fn func(fd int) error) {
 	}
 }
 
-func (x *terminal) resize(rows, columns uint16) {
+// Resize sets the size of the screen.
+func (x *Terminal) Resize(rows, columns uint16) {
 	x.t.Helper()
-	x.control(func(fd int) error {
+	x.Control(func(fd int) error {
 		return unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Row: rows, Col: columns})
 	})
 }
 
-func (x *terminal) modes() unix.Termios {
+// Modes returns the terminal's modes.
+func (x *Terminal) Modes() unix.Termios {
 	x.t.Helper()
 	var m unix.Termios
-	x.control(func(fd int) error {
+	x.Control(func(fd int) error {
 		p, err := unix.IoctlGetTermios(fd, unix.TCGETS)
 		if err == nil {
 			m = *p
@@ -96,19 +94,20 @@ func (x *terminal) modes() unix.Termios {
 	return m
 }
 
-func (x *terminal) keys(s string) {
+// Keys types.
+func (x *Terminal) Keys(s string) {
 	x.t.Helper()
 	if _, err := x.master.WriteString(s); err != nil {
 		x.t.Fatalf("typing %q: %v", s, err)
 	}
 }
 
-// until reads the screen until what matches comes, and returns everything up to its
+// Until reads the screen until what matches comes, and returns everything up to its
 // end.
-func (x *terminal) until(pattern string) string {
+func (x *Terminal) Until(pattern string) string {
 	x.t.Helper()
 	re := regexp.MustCompile(pattern)
-	limit := time.Now().Add(patience)
+	limit := time.Now().Add(Patience)
 	buf := make([]byte, 4096)
 	for {
 		if at := re.FindIndex(x.screen.Bytes()); at != nil {
@@ -123,36 +122,40 @@ func (x *terminal) until(pattern string) string {
 	}
 }
 
-// rest lets d pass and returns what shows until then.
-func (x *terminal) rest(d time.Duration) string {
+// Rest lets d pass and returns what shows until then.
+func (x *Terminal) Rest(d time.Duration) string {
 	x.master.SetReadDeadline(time.Now().Add(d))
 	x.screen.ReadFrom(x.master)
 	return string(x.screen.Next(x.screen.Len()))
 }
 
-// status waits for the program's end and returns its exit status.
-func (x *terminal) status() int {
-	x.t.Helper()
-	select {
-	case <-x.ended:
-		return harness.Status(x.cmd.ProcessState)
-	case <-time.After(patience):
-		x.t.Fatalf("it did not end; the screen shows %q", x.rest(0))
-		return -1
-	}
+// HangUp ends the terminal's connection.
+func (x *Terminal) HangUp() {
+	x.slave.Close()
+	x.master.Close()
 }
 
-// plain replaces what is different in each run: process ids and the names of
-// terminals.
-func plain(s string) string {
-	for _, r := range [...]struct {
-		from *regexp.Regexp
-		to   string
-	}{
-		{regexp.MustCompile(`(\[\d+\][-+]?) +\d+`), "$1 PID"},
-		{regexp.MustCompile(`/dev/pts/\d+`), "/dev/pts/N"},
-	} {
-		s = r.from.ReplaceAllString(s, r.to)
+// Status waits for the program's end and returns its exit status. The screen takes what
+// the program writes meanwhile.
+func (x *Terminal) Status() int {
+	x.t.Helper()
+	buf := make([]byte, 4096)
+	var n int
+	var err error
+	for limit := time.Now().Add(Patience); time.Now().Before(limit); {
+		wait := time.Duration(0)
+		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+			wait = time.Until(limit) // there is nothing to read any more
+		}
+		select {
+		case <-x.ended:
+			return Status(x.cmd.ProcessState)
+		case <-time.After(wait):
+		}
+		x.master.SetReadDeadline(time.Now().Add(5 * time.Millisecond))
+		n, err = x.master.Read(buf)
+		x.screen.Write(buf[:n])
 	}
-	return s
+	x.t.Fatalf("it did not end; the screen shows %q", x.screen.String())
+	return -1
 }
